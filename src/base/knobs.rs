@@ -1,0 +1,46 @@
+//! The switches that the rest of the allocator reads: plain flags, set once from the environment.
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// One feature that can be switched off.
+pub(crate) struct Switch(AtomicBool);
+
+impl Switch {
+    const fn on() -> Self {
+        Self(AtomicBool::new(true))
+    }
+
+    /// Whether the feature is on.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    /// Sets it. Before the first allocation that it concerns, or between any two.
+    pub(crate) fn set(&self, on: bool) {
+        self.0.store(on, Relaxed);
+    }
+}
+
+/// `HAKMEM_TINY_USE_SUPERSLAB`: slabs come from SuperSlabs; off: each slab is mapped alone.
+pub(crate) static SUPERSLABS: Switch = Switch::on();
+/// `HAKMEM_TINY_PREALLOCATE`: the first SuperSlab is mapped at start, not at the first need.
+pub(crate) static PREALLOCATE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_MAGAZINE`: full magazines are stacked behind the loaded one.
+pub(crate) static MAGAZINE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_OUTBOX`: frees of other threads' blocks are coalesced.
+pub(crate) static OUTBOX: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_BIGCACHE`: freed blocks of 32 KiB and more are kept per call site.
+pub(crate) static BIGCACHE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_WHALE`: freed mappings of 2 MiB and more are kept warm.
+pub(crate) static WHALE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_BATCH`: SuperSlabs are mapped in growing batches.
+pub(crate) static BATCH: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_POPULATE`: fresh memory is made resident in steps.
+pub(crate) static POPULATE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_THP`: huge pages are asked for where blocks are large and reused.
+pub(crate) static THP: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_HOLE_PURGE`: free pages inside slabs in use go back.
+pub(crate) static HOLE_PURGE: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_SITES`: call sites tell blocks apart; off: all have site 0.
+pub(crate) static SITES: Switch = Switch::on();

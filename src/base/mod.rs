@@ -1,0 +1,8 @@
+//! Sizes, classes and bit words: values only, no memory is touched here.
+
+pub(crate) mod class;
+pub(crate) mod knobs;
+pub(crate) mod size;
+
+pub(crate) use class::{CLASSES, Class, N_CLASSES, SMALL_MAX};
+pub(crate) use size::{PAGE, SLOT, SLOTS, SUPERSLAB, align_up};

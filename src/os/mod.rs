@@ -1,0 +1,354 @@
+//! The one place that maps and advises memory, waits on futexes, and reads the clock and the
+//! environment. Everything is a raw system call: no function that a preload can interpose, none
+//! that may allocate, and none that sets errno.
+//!
+//! Who calls it: `space` and `large` for memory, `sync` for futexes, `observe` for output.
+//! A failed call loses nothing: the memory is as it was, the failure is counted.
+
+mod sys;
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The kinds of calls that are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum Call {
+    /// mmap.
+    Map,
+    /// munmap.
+    Unmap,
+    /// mremap.
+    Remap,
+    /// mprotect.
+    Protect,
+    /// madvise(MADV_DONTNEED).
+    Purge,
+    /// madvise(MADV_POPULATE_WRITE).
+    Populate,
+    /// madvise(MADV_HUGEPAGE).
+    HugePage,
+    /// mincore.
+    Resident,
+}
+
+/// Number of [`Call`] kinds.
+pub(crate) const CALLS: usize = 8;
+/// Their names in reports, in order.
+pub(crate) const CALL_NAMES: [&str; CALLS] =
+    ["mmap", "munmap", "mremap", "mprotect", "purge", "populate", "hugepage", "mincore"];
+
+/// Calls made and failed, by kind.
+pub(crate) static COUNTS: [(AtomicU64, AtomicU64); CALLS] =
+    [const { (AtomicU64::new(0), AtomicU64::new(0)) }; CALLS];
+/// Bytes given back by purge, populated ahead.
+pub(crate) static PURGED_BYTES: AtomicU64 = AtomicU64::new(0);
+/// See [`PURGED_BYTES`].
+pub(crate) static POPULATED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+fn counted(kind: Call, result: isize) -> Result<usize, i32> {
+    let (made, failed) = &COUNTS[kind as usize];
+    made.fetch_add(1, Relaxed);
+    if (-4095..0).contains(&result) {
+        failed.fetch_add(1, Relaxed);
+        Err(-result as i32)
+    } else {
+        Ok(result as usize)
+    }
+}
+
+fn mmap(hint: usize, bytes: usize, prot: i32, flags: i32) -> Option<NonNull<u8>> {
+    let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: an anonymous mapping replaces nothing unless MAP_FIXED is given, and the callers
+    // that give it own the range.
+    let result = unsafe {
+        sys::call6(
+            libc::SYS_mmap,
+            hint,
+            bytes,
+            prot as usize,
+            flags as usize,
+            usize::MAX,
+            0,
+        )
+    };
+    NonNull::new(counted(Call::Map, result).ok()? as *mut u8)
+}
+
+/// Maps `bytes` (a multiple of a page) of zeroed memory, near `hint` if that is free (0: anywhere).
+/// Page-aligned; `None` when the system has none.
+pub(crate) fn map(hint: usize, bytes: usize) -> Option<NonNull<u8>> {
+    mmap(hint, bytes, libc::PROT_READ | libc::PROT_WRITE, 0)
+}
+
+/// Reserves `bytes` of address space that cannot be touched and costs no memory.
+pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    mmap(0, bytes, libc::PROT_NONE, libc::MAP_NORESERVE)
+}
+
+/// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
+/// giving the ends back. The surplus is address space that is never touched.
+pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let start = map(hint, bytes)?;
+    if start.as_ptr() as usize & (align - 1) == 0 {
+        return Some(start);
+    }
+    // SAFETY: just mapped, nobody else knows of it.
+    unsafe { unmap(start, bytes) };
+    let total = bytes.checked_add(align)?;
+    let start = map(0, total)?;
+    // SAFETY: as above; the middle is kept.
+    unsafe { Some(trim_to_aligned(start, total, bytes, align)) }
+}
+
+/// Gives back what lies before and behind the first aligned `bytes` in the mapping at `start`.
+///
+/// # Safety
+/// The mapping of `total` bytes is the caller's alone, and an aligned range fits.
+unsafe fn trim_to_aligned(
+    start: NonNull<u8>,
+    total: usize,
+    bytes: usize,
+    align: usize,
+) -> NonNull<u8> {
+    let base = start.as_ptr() as usize;
+    let aligned = (base + align - 1) & !(align - 1);
+    let (head, tail) = (aligned - base, base + total - aligned - bytes);
+    // SAFETY: both ranges lie in the caller's mapping, outside what is returned. A failure (too
+    // many mappings) leaves unused address space behind, and no memory.
+    unsafe {
+        if head > 0 {
+            unmap(start, head);
+        }
+        if tail > 0 {
+            unmap(start.add(head + bytes), tail);
+        }
+        start.add(head)
+    }
+}
+
+/// Returns a mapping to the system. False when the system refuses (splitting a mapping can need
+/// one more than `vm.max_map_count`): then it is still mapped and still the caller's.
+///
+/// # Safety
+/// The range is the caller's, page-aligned, and nobody uses it any more.
+pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: see above.
+    let result = unsafe { sys::call3(libc::SYS_munmap, start.as_ptr() as usize, bytes, 0) };
+    counted(Call::Unmap, result).is_ok()
+}
+
+/// Makes reserved memory usable.
+///
+/// # Safety
+/// The range was reserved by the caller.
+pub(crate) unsafe fn commit(start: NonNull<u8>, bytes: usize) -> bool {
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    // SAFETY: see above.
+    let result = unsafe { sys::call3(libc::SYS_mprotect, start.as_ptr() as usize, bytes, prot) };
+    counted(Call::Protect, result).is_ok()
+}
+
+/// Turns memory back into a reservation and gives its pages back.
+///
+/// # Safety
+/// The range is the caller's and nobody uses it any more.
+pub(crate) unsafe fn decommit(start: NonNull<u8>, bytes: usize) -> bool {
+    mmap(
+        start.as_ptr() as usize,
+        bytes,
+        libc::PROT_NONE,
+        libc::MAP_FIXED | libc::MAP_NORESERVE,
+    )
+    .is_some()
+}
+
+/// Grows or shrinks a mapping in place. False, and nothing changed, when it cannot be.
+///
+/// # Safety
+/// The mapping is the caller's; what is cut off is unused.
+pub(crate) unsafe fn resize_in_place(start: NonNull<u8>, old: usize, new: usize) -> bool {
+    // SAFETY: without MREMAP_MAYMOVE the mapping keeps its place.
+    let result =
+        unsafe { sys::call4(libc::SYS_mremap, start.as_ptr() as usize, old, new, 0) };
+    counted(Call::Remap, result).is_ok()
+}
+
+/// Moves the pages of a mapping onto `to`, a range of `new` bytes that the caller has reserved.
+/// False, and nothing changed, when the system refuses.
+///
+/// # Safety
+/// Both ranges are the caller's; nobody uses the old addresses afterwards.
+pub(crate) unsafe fn move_to(
+    start: NonNull<u8>,
+    old: usize,
+    to: NonNull<u8>,
+    new: usize,
+) -> bool {
+    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
+    // SAFETY: see above; MREMAP_FIXED replaces only the caller's reservation.
+    let result = unsafe {
+        sys::call6(
+            libc::SYS_mremap,
+            start.as_ptr() as usize,
+            old,
+            new,
+            flags,
+            to.as_ptr() as usize,
+            0,
+        )
+    };
+    counted(Call::Remap, result).is_ok()
+}
+
+fn advise(kind: Call, start: NonNull<u8>, bytes: usize, advice: i32) -> bool {
+    // SAFETY: the callers own the range, and say what each advice does to its content.
+    let result = unsafe {
+        sys::call3(libc::SYS_madvise, start.as_ptr() as usize, bytes, advice as usize)
+    };
+    counted(kind, result).is_ok()
+}
+
+/// Gives the pages back and keeps the addresses: they read as zero afterwards. False when the
+/// system refuses (locked memory): then the content is as before.
+///
+/// # Safety
+/// The range is the caller's, page-aligned, and its content is not needed.
+pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
+    let done = advise(Call::Purge, start, bytes, libc::MADV_DONTNEED);
+    if done {
+        PURGED_BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+    done
+}
+
+/// Makes the pages resident with one call instead of a fault each. False on kernels before 5.14,
+/// or when memory is short: then they fault in as they are touched.
+pub(crate) fn populate(start: NonNull<u8>, bytes: usize) -> bool {
+    let done = advise(Call::Populate, start, bytes, libc::MADV_POPULATE_WRITE);
+    if done {
+        POPULATED_BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+    done
+}
+
+/// Asks for huge pages where they fit.
+pub(crate) fn huge_pages(start: NonNull<u8>, bytes: usize) -> bool {
+    advise(Call::HugePage, start, bytes, libc::MADV_HUGEPAGE)
+}
+
+/// Writes one byte a page into `out`: the low bit says whether the page is resident.
+pub(crate) fn resident(start: NonNull<u8>, out: &mut [u8]) -> bool {
+    // SAFETY: the kernel writes `out.len()` bytes for as many pages.
+    let result = unsafe {
+        sys::call3(
+            libc::SYS_mincore,
+            start.as_ptr() as usize,
+            out.len() * crate::base::PAGE,
+            out.as_mut_ptr() as usize,
+        )
+    };
+    counted(Call::Resident, result).is_ok()
+}
+
+/// Sleeps while `*word == expected`; may wake for no reason.
+pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the word outlives the call; no timeout.
+    unsafe { sys::call4(libc::SYS_futex, word.as_ptr() as usize, op, expected as usize, 0) };
+}
+
+/// Wakes one thread that waits on `word`.
+pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+    let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel only uses the address as a key.
+    unsafe { sys::call4(libc::SYS_futex, word.as_ptr() as usize, op, 1, 0) };
+}
+
+/// Lets another thread run.
+pub(crate) fn yield_now() {
+    // SAFETY: no arguments.
+    unsafe { sys::call3(libc::SYS_sched_yield, 0, 0, 0) };
+}
+
+/// Milliseconds of a clock that never goes back. About 4 ms coarse, through the vDSO's page where
+/// libc has it: a policy's clock, not a measuring one.
+pub(crate) fn now_ms() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
+    // errno only on failure, and this clock exists on every kernel that we run on.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
+    t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
+}
+
+/// Writes all of `bytes` to a descriptor; gives up at the first error.
+pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is readable for its length.
+        let n = unsafe {
+            sys::call3(libc::SYS_write, fd as usize, bytes.as_ptr() as usize, bytes.len())
+        };
+        match n {
+            n if n > 0 => bytes = &bytes[n as usize..],
+            n if n == -(libc::EINTR as isize) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Creates or truncates a file for writing; `path` ends with NUL.
+pub(crate) fn create(path: &[u8]) -> Option<i32> {
+    debug_assert_eq!(path.last(), Some(&0));
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+    open(path, flags)
+}
+
+fn open(path: &[u8], flags: i32) -> Option<i32> {
+    // SAFETY: the path is NUL-terminated.
+    let fd = unsafe {
+        sys::call4(
+            libc::SYS_openat,
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            flags as usize,
+            0o644,
+        )
+    };
+    (fd >= 0).then_some(fd as i32)
+}
+
+/// Reads the start of a file into `buffer`; `path` ends with NUL. For /proc.
+pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    debug_assert_eq!(path.last(), Some(&0));
+    let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    // SAFETY: the buffer is writable for its length.
+    let n = unsafe {
+        sys::call3(libc::SYS_read, fd as usize, buffer.as_mut_ptr() as usize, buffer.len())
+    };
+    close(fd);
+    (n >= 0).then(|| &buffer[..n as usize])
+}
+
+/// Closes a descriptor of [`create`].
+pub(crate) fn close(fd: i32) {
+    // SAFETY: the descriptor is the caller's.
+    unsafe { sys::call3(libc::SYS_close, fd as usize, 0, 0) };
+}
+
+/// The number of this process.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { sys::call3(libc::SYS_getpid, 0, 0, 0) as u32 }
+}
+
+/// Ends the process as abort() would, without libc's locks.
+pub(crate) fn abort() -> ! {
+    // SAFETY: a signal to ourselves; if it is blocked or handled, the trap below ends us.
+    unsafe {
+        let pid = sys::call3(libc::SYS_getpid, 0, 0, 0) as usize;
+        let tid = sys::call3(libc::SYS_gettid, 0, 0, 0) as usize;
+        sys::call3(libc::SYS_tgkill, pid, tid, libc::SIGABRT as usize);
+        core::arch::asm!("ud2", options(noreturn));
+    }
+}

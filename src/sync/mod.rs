@@ -1,0 +1,150 @@
+//! Locks. Nothing here knows about heaps.
+//!
+//! [`Lock`] sleeps on a futex, so a system call may happen under it. [`SpinLock`] is spin's, for
+//! sections of a few instructions, and yields while it waits. Neither is held across fork by
+//! anyone: a child resets them (`reset`), and what they guard must bear that.
+
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use crate::os;
+
+/// What a spinning thread does between two looks: let the holder run.
+pub(crate) struct Yield;
+
+impl spin::RelaxStrategy for Yield {
+    fn relax() {
+        os::yield_now();
+    }
+}
+
+/// A lock for O(1) sections without system calls.
+pub(crate) type SpinLock<T> = spin::mutex::SpinMutex<T, Yield>;
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+/// A futex lock (Drepper, "Futexes Are Tricky", mutex 2).
+///
+/// # Invariants
+/// `state` is `FREE`, `HELD`, or `WAITED_FOR` when a thread may sleep on it.
+pub(crate) struct Lock<T> {
+    state: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only through the guard, by one thread at a time.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+impl<T> Lock<T> {
+    /// A free lock around `value`.
+    pub(crate) const fn new(value: T) -> Self {
+        Self { state: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
+    }
+
+    /// Waits until the lock is this thread's.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        // ORDERING: Acquire pairs with the Release in Guard::drop.
+        if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
+            self.wait();
+        }
+        Guard { lock: self }
+    }
+
+    #[cold]
+    fn wait(&self) {
+        for _ in 0..64 {
+            core::hint::spin_loop();
+            // ORDERING: as in lock().
+            if self.state.load(Relaxed) == FREE
+                && self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+            {
+                return;
+            }
+        }
+        // ORDERING: as in lock().
+        while self.state.swap(WAITED_FOR, Acquire) != FREE {
+            os::futex_wait(&self.state, WAITED_FOR);
+        }
+    }
+
+    /// In the child of a fork: true if a thread that no longer exists held the lock, which is free
+    /// now. What it guards may be half-changed then.
+    ///
+    /// # Safety
+    /// No other thread exists.
+    pub(crate) unsafe fn reset(&self) -> bool {
+        self.state.swap(FREE, Relaxed) != FREE
+    }
+
+    /// The value, without the lock.
+    ///
+    /// # Safety
+    /// No other thread exists, or the caller only reads words that bear a race.
+    pub(crate) unsafe fn value(&self) -> *mut T {
+        self.value.get()
+    }
+}
+
+/// The lock is held while this lives.
+pub(crate) struct Guard<'a, T> {
+    lock: &'a Lock<T>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard holds the lock, and is borrowed mutably.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire in Lock::lock.
+        if self.lock.state.swap(FREE, Release) == WAITED_FOR {
+            os::futex_wake(&self.lock.state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::thread;
+
+    #[test]
+    fn the_lock_excludes() {
+        static LOCK: Lock<(u64, u64)> = Lock::new((0, 0));
+        thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    for _ in 0..10_000 {
+                        let mut pair = LOCK.lock();
+                        assert_eq!(pair.0, pair.1);
+                        pair.0 += 1;
+                        pair.1 += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(LOCK.lock().0, 80_000);
+    }
+}
