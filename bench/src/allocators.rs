@@ -1,0 +1,268 @@
+//! The allocators that can be measured, and how each proves that it served a process.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::{packages, paths, peers};
+
+/// Where an allocator's library comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Source {
+    /// The C library's own: nothing is preloaded.
+    Libc,
+    /// Built in this workspace.
+    Workspace,
+    /// Built from the sources in a crates.io package.
+    Built(peers::Peer),
+    /// Installed from a Debian package: its name, the library's file name.
+    Debian(&'static str, &'static str),
+    /// A library somebody named on the command line.
+    File(PathBuf),
+}
+
+/// An allocator as it is named in results.
+#[derive(Clone, Debug)]
+pub(crate) struct Allocator {
+    /// The name on the command line and in every table.
+    pub(crate) name: String,
+    /// One line for `list`.
+    pub(crate) about: String,
+    pub(crate) source: Source,
+    /// A symbol that no other allocator exports; empty when there is none.
+    pub(crate) symbol: &'static str,
+    /// Environment for the measured process.
+    pub(crate) env: &'static [(&'static str, &'static str)],
+}
+
+/// An allocator whose library is there, ready to be measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) allocator: Allocator,
+    /// What LD_PRELOAD gets; `None` for the C library's own.
+    pub(crate) library: Option<PathBuf>,
+    /// The version, as far as it is known.
+    pub(crate) version: String,
+}
+
+impl Ready {
+    pub(crate) fn name(&self) -> &str {
+        &self.allocator.name
+    }
+
+    /// The file name that /proc/self/maps must show; empty for the C library's own.
+    pub(crate) fn file_name(&self) -> String {
+        self.library
+            .as_deref()
+            // The map shows the file that a link leads to.
+            .and_then(|p| p.canonicalize().ok())
+            .and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
+            .unwrap_or_default()
+    }
+
+    /// Why a process with this proof was not served by this allocator, or `None` when it was.
+    pub(crate) fn void(&self, proof: &crate::launch::Proof) -> Option<String> {
+        let name = self.name();
+        if self.library.is_none() {
+            if !proof.owner.contains("libc.so") {
+                return Some(format!(
+                    "malloc belongs to {}, not to the C library",
+                    proof.owner
+                ));
+            }
+            if proof.libc_growth <= 0 {
+                return Some("glibc's own count of memory in use did not move".into());
+            }
+            return None;
+        }
+        if !proof.mapped {
+            return Some(format!(
+                "/proc/self/maps does not show {}",
+                self.file_name()
+            ));
+        }
+        let wanted = self.file_name();
+        let owner = Path::new(&proof.owner).canonicalize().unwrap_or_default();
+        if owner
+            .file_name()
+            .is_none_or(|n| n.to_string_lossy() != wanted)
+        {
+            return Some(format!(
+                "malloc belongs to {}, not to {wanted}",
+                proof.owner
+            ));
+        }
+        if proof.symbol == Some(false) {
+            return Some(format!(
+                "{name} did not answer: no symbol {}",
+                self.allocator.symbol
+            ));
+        }
+        if proof.libc_growth > 0 {
+            return Some(format!(
+                "glibc's heap grew by {} bytes: it served the blocks",
+                proof.libc_growth
+            ));
+        }
+        None
+    }
+}
+
+fn known(name: &str, about: &str, source: Source, symbol: &'static str) -> Allocator {
+    Allocator {
+        name: name.into(),
+        about: about.into(),
+        source,
+        symbol,
+        env: &[],
+    }
+}
+
+/// The library under test comes first, the C library last.
+pub(crate) fn all() -> Vec<Allocator> {
+    use peers::Peer;
+    vec![
+        known(
+            "hakmem",
+            "this workspace's target/release/libhakmem.so",
+            Source::Workspace,
+            "hak_version",
+        ),
+        known(
+            "mimalloc3",
+            "mimalloc 3, its huge pages as it likes them",
+            Source::Built(Peer::Mimalloc3),
+            "mi_version",
+        ),
+        Allocator {
+            env: &[("MIMALLOC_ALLOW_THP", "0")],
+            ..known(
+                "mimalloc3-nothp",
+                "mimalloc 3 without huge pages",
+                Source::Built(Peer::Mimalloc3),
+                "mi_version",
+            )
+        },
+        known(
+            "mimalloc2",
+            "mimalloc 2",
+            Source::Built(Peer::Mimalloc2),
+            "mi_version",
+        ),
+        known(
+            "jemalloc",
+            "jemalloc 5.3",
+            Source::Built(Peer::Jemalloc),
+            "mallctl",
+        ),
+        known("snmalloc", "snmalloc", Source::Built(Peer::Snmalloc), ""),
+        known(
+            "rpmalloc",
+            "rpmalloc",
+            Source::Built(Peer::Rpmalloc),
+            "rpmalloc",
+        ),
+        known(
+            "tcmalloc",
+            "gperftools' tcmalloc_minimal from Debian",
+            Source::Debian("libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"),
+            "tc_version",
+        ),
+        known(
+            "jemalloc-deb",
+            "jemalloc from Debian",
+            Source::Debian("libjemalloc2", "libjemalloc.so.2"),
+            "mallctl",
+        ),
+        known(
+            "mimalloc-deb",
+            "mimalloc from Debian",
+            Source::Debian("libmimalloc2.0", "libmimalloc.so.2"),
+            "mi_version",
+        ),
+        known("glibc", "the C library's own malloc", Source::Libc, ""),
+    ]
+}
+
+/// The allocators that were asked for: known names, or NAME=LIBRARY for any other library.
+pub(crate) fn select(asked: &[String]) -> Result<Vec<Allocator>> {
+    let all = all();
+    if asked.is_empty() {
+        return Ok(all);
+    }
+    let mut chosen: Vec<Allocator> = Vec::new();
+    for word in asked {
+        if let Some((name, file)) = word.split_once('=') {
+            let file = PathBuf::from(file);
+            if !file.is_file() {
+                bail!("{}: no such library", file.display());
+            }
+            let file = file.canonicalize()?;
+            let like = all.iter().find(|a| a.name == name);
+            chosen.push(Allocator {
+                name: name.into(),
+                about: file.display().to_string(),
+                source: Source::File(file),
+                symbol: like.map_or("", |a| a.symbol),
+                env: &[],
+            });
+        } else if let Some(a) = all.iter().find(|a| &a.name == word) {
+            chosen.push(a.clone());
+        } else {
+            let names: Vec<_> = all.iter().map(|a| a.name.as_str()).collect();
+            eprintln!(
+                "no allocator is called {word:?}; there are {}",
+                names.join(", ")
+            );
+        }
+    }
+    if chosen.is_empty() {
+        bail!("no allocator is left to measure");
+    }
+    Ok(chosen)
+}
+
+/// Builds or installs what an allocator needs.
+pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
+    let (library, version) = match &allocator.source {
+        Source::Libc => (None, libc_version()),
+        Source::Workspace => {
+            let library = paths::target().join("release/libhakmem.so");
+            if !library.is_file() {
+                bail!(
+                    "{} is not there: cargo build --release -p ld_preload builds it",
+                    library.display()
+                );
+            }
+            (Some(library), env!("CARGO_PKG_VERSION").to_string())
+        }
+        Source::Built(peer) => {
+            let built = peers::build(*peer)?;
+            (Some(built.library), built.version)
+        }
+        Source::Debian(package, file) => {
+            let library = packages::library(package, file)?;
+            (Some(library), packages::version(package))
+        }
+        Source::File(file) => (Some(file.clone()), String::new()),
+    };
+    Ok(Ready {
+        allocator: allocator.clone(),
+        library,
+        version,
+    })
+}
+
+fn libc_version() -> String {
+    let output = std::process::Command::new("getconf")
+        .arg("GNU_LIBC_VERSION")
+        .output();
+    output.map_or_else(
+        |_| String::new(),
+        |o| {
+            String::from_utf8_lossy(&o.stdout)
+                .trim()
+                .replace("glibc ", "")
+        },
+    )
+}

@@ -1,0 +1,242 @@
+//! Starts one measured process through the launcher and reads what it says.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::allocators::Ready;
+use crate::workloads::Workloads;
+
+/// What a process answered about the allocator that served it (workloads/proof.h says how it knows).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Proof {
+    /// The allocator's file is in /proc/self/maps.
+    pub(crate) mapped: bool,
+    /// The allocator's own symbol was found; `None` when it has none.
+    pub(crate) symbol: Option<bool>,
+    /// Bytes by which glibc's own count of memory in use grew while blocks were taken.
+    pub(crate) libc_growth: i64,
+    /// The file whose `malloc` was bound.
+    pub(crate) owner: String,
+}
+
+/// One result of a workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Metric {
+    /// Its name within the workload.
+    pub(crate) name: String,
+    /// The figure.
+    pub(crate) value: f64,
+    /// What it counts; [`crate::stats::higher_is_better`] knows the direction.
+    pub(crate) unit: String,
+}
+
+/// What one run of a process used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// Wall time in seconds.
+    pub(crate) wall: f64,
+    /// CPU time, user and system, in seconds.
+    pub(crate) cpu: f64,
+    /// Of it in the system.
+    pub(crate) system: f64,
+    /// Peak resident memory in bytes.
+    pub(crate) peak: u64,
+    /// Minor faults.
+    pub(crate) faults: u64,
+}
+
+/// Everything that came out of a launch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) metrics: Vec<Metric>,
+    /// One for each repetition.
+    pub(crate) usage: Vec<Usage>,
+    pub(crate) proofs: Vec<Proof>,
+}
+
+/// How a process is to be run.
+pub(crate) struct Job<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) args: &'a [String],
+    /// Runs within one launcher.
+    pub(crate) repeat: u32,
+    /// Seconds until it is killed.
+    pub(crate) limit: u32,
+    /// Where the program's standard output goes; `None` when it is read for metrics.
+    pub(crate) output: Option<&'a Path>,
+    /// Libraries preloaded behind the allocator.
+    pub(crate) extra_preload: &'a [std::path::PathBuf],
+    /// More environment.
+    pub(crate) env: &'a [(String, String)],
+}
+
+impl<'a> Job<'a> {
+    /// A workload of ours that prints metrics.
+    pub(crate) fn workload(program: &'a Path, args: &'a [String]) -> Self {
+        Self {
+            program,
+            args,
+            repeat: 1,
+            limit: 300,
+            output: None,
+            extra_preload: &[],
+            env: &[],
+        }
+    }
+}
+
+/// Variables by which the environment of whoever starts the driver could change an allocator's behaviour.
+const FOREIGN: &[&str] = &["LD_PRELOAD", "MALLOC_CONF", "GLIBC_TUNABLES"];
+const FOREIGN_PREFIXES: &[&str] = &["MALLOC_", "MIMALLOC_", "TCMALLOC_", "RPMALLOC_"];
+
+/// Runs a job under an allocator.
+pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Result<Outcome> {
+    let mut preload: Vec<String> = ready
+        .library
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    preload.extend(job.extra_preload.iter().map(|p| p.display().to_string()));
+    let mut command = Command::new(workloads.path("launch"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if FOREIGN.contains(&text.as_ref()) || FOREIGN_PREFIXES.iter().any(|p| text.starts_with(p))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .arg(job.repeat.to_string())
+        .arg(job.limit.to_string())
+        .arg(job.output.unwrap_or(Path::new("-")))
+        .arg(preload.join(":"))
+        .arg(job.program)
+        .args(job.args)
+        .envs(ready.allocator.env.iter().copied())
+        .env("HAKMEM_BENCH_LIB", ready.file_name())
+        .env("HAKMEM_BENCH_SYMBOL", ready.allocator.symbol)
+        .envs(job.env.iter().map(|(k, v)| (k, v)))
+        .stdin(Stdio::null());
+    let output = command.output().context("cannot start the launcher")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let outcome = parse(&text)?;
+    let status = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("run "))
+        .filter_map(|l| l.split(' ').next_back())
+        .find(|s| *s != "0");
+    match status {
+        None if outcome.usage.is_empty() => bail!("the launcher said nothing"),
+        None => Ok(outcome),
+        Some("124") => bail!("killed after {} seconds", job.limit),
+        Some("126") => bail!("cannot write its output"),
+        Some("127") => bail!("cannot start {}", job.program.display()),
+        Some(code) => {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            let last = complaint.lines().next_back().unwrap_or("");
+            match code.parse::<i32>() {
+                Ok(n) if n > 128 => bail!("died of signal {} {last}", n - 128),
+                _ => bail!("failed with status {code} {last}"),
+            }
+        }
+    }
+}
+
+/// Reads the lines of the launcher and the workload.
+fn parse(text: &str) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut peak = None;
+    for line in text.lines() {
+        let Some((kind, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        match kind {
+            // The name may contain spaces: it lies between the first word and the last two parts.
+            "metric" => outcome
+                .metrics
+                .push(parse_metric(rest).with_context(|| format!("not a metric: {line}"))?),
+            "peak" => peak = rest.parse::<u64>().ok(),
+            "proof" => outcome
+                .proofs
+                .push(parse_proof(rest).with_context(|| format!("not a proof: {line}"))?),
+            "run" => outcome
+                .usage
+                .push(parse_usage(rest).with_context(|| format!("not a run: {line}"))?),
+            _ => {}
+        }
+    }
+    // The workload's own reading is of its own address space alone.
+    if let (Some(peak), [usage]) = (peak, outcome.usage.as_mut_slice()) {
+        usage.peak = peak;
+    }
+    Ok(outcome)
+}
+
+/// `NAME\tVALUE\tUNIT`: names and units may contain spaces.
+fn parse_metric(text: &str) -> Option<Metric> {
+    let mut parts = text.split('\t');
+    let (name, value, unit) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Metric {
+        name: name.into(),
+        value: value.parse().ok()?,
+        unit: unit.into(),
+    })
+}
+
+/// The fields of a proof line; also read from the file that the witness library writes.
+pub(crate) fn parse_proof(text: &str) -> Option<Proof> {
+    let (fields, owner) = text.split_once(" owner=")?;
+    let field = |name: &str| fields.split(' ').find_map(|f| f.strip_prefix(name));
+    Some(Proof {
+        mapped: field("mapped=")? == "1",
+        symbol: match field("symbol=")? {
+            "-" => None,
+            answer => Some(answer == "1"),
+        },
+        libc_growth: field("libc=")?.parse().ok()?,
+        owner: owner.to_string(),
+    })
+}
+
+fn parse_usage(text: &str) -> Option<Usage> {
+    let n: Vec<u64> = text.split(' ').map_while(|w| w.parse().ok()).collect();
+    let &[wall, user, system, peak, minor, _major, _status] = n.as_slice() else {
+        return None;
+    };
+    Some(Usage {
+        wall: wall as f64 / 1e9,
+        cpu: (user + system) as f64 / 1e6,
+        system: system as f64 / 1e6,
+        peak: peak * 1024,
+        faults: minor,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workloads_lines_are_read() {
+        let text = "metric 100 x 16 B LIFO\t6.5\tns/pair\npeak 4096\nproof mapped=1 symbol=- libc=0 brk=0 owner=/x/liba.so\nrun 1000000000 10 20 7 3 0 0\n";
+        let outcome = parse(text).expect("lines as the workloads write them");
+        assert_eq!(outcome.metrics[0].name, "100 x 16 B LIFO");
+        assert_eq!(outcome.metrics[0].unit, "ns/pair");
+        assert_eq!(
+            outcome.usage[0].peak, 4096,
+            "the workload's own reading counts"
+        );
+        assert_eq!(outcome.usage[0].faults, 3);
+        assert_eq!(outcome.proofs[0].owner, "/x/liba.so");
+        assert_eq!(outcome.proofs[0].symbol, None);
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error() {
+        assert!(parse("metric nonsense\n").is_err());
+        assert!(parse("run 1 2 3\n").is_err());
+    }
+}

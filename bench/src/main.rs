@@ -1,0 +1,33 @@
+//! `hakmem-bench`: measures allocators, one process at a time, and proves which allocator served each process.
+//!
+//! The way of a figure: [`catalog`] says what there is to measure, [`peers`] and [`workloads`] build what is
+//! missing, [`schedule`] runs the processes interleaved through [`launch`], [`record`] keeps the samples as
+//! JSON lines, [`stats`] and [`table`] make rows of them.
+
+#![forbid(unsafe_code)]
+
+mod allocators;
+mod catalog;
+mod cli;
+mod instructions;
+mod launch;
+mod packages;
+mod paths;
+mod peers;
+mod record;
+mod schedule;
+mod stats;
+mod table;
+mod workloads;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hakmem-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

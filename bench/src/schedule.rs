@@ -1,0 +1,168 @@
+//! Runs what was chosen: one process at a time, the allocators taking turns, each round beginning with another.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::allocators::Ready;
+use crate::catalog::{Bench, Kind, Scale};
+use crate::instructions;
+use crate::launch::{self, Job, Metric, Outcome, Usage};
+use crate::record::{Sample, Writer};
+use crate::stats;
+use crate::workloads::Workloads;
+
+/// What a run needs.
+pub(crate) struct Plan<'a> {
+    pub(crate) workloads: &'a Workloads,
+    pub(crate) benches: &'a [Bench],
+    pub(crate) allocators: &'a [Ready],
+    pub(crate) scale: Scale,
+    pub(crate) repetitions: Option<u32>,
+}
+
+/// Runs the plan; every sample goes to the writer as soon as it is there.
+pub(crate) fn run(plan: &Plan<'_>, writer: &mut Writer) -> Result<Vec<Sample>> {
+    let mut turns = Vec::new();
+    let rounds = plan
+        .benches
+        .iter()
+        .map(|b| b.repetitions(plan.scale, plan.repetitions))
+        .max()
+        .unwrap_or(0);
+    for round in 0..rounds {
+        for (b, bench) in plan.benches.iter().enumerate() {
+            if round < bench.repetitions(plan.scale, plan.repetitions) {
+                let n = plan.allocators.len();
+                // Rotated: nobody always runs first, or always after the same neighbour's heat.
+                turns.extend(
+                    (0..n).map(|i| (round, bench, &plan.allocators[(i + b + round as usize) % n])),
+                );
+            }
+        }
+    }
+    let bar = ProgressBar::new(turns.len() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed_precise} (left {eta}) {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.enable_steady_tick(Duration::from_secs(1));
+    let mut samples: Vec<Sample> = Vec::with_capacity(turns.len());
+    for (round, bench, ready) in turns {
+        bar.set_message(format!("{} {}", bench.name, ready.name()));
+        let sample = one(plan, bench, ready, round);
+        // The first complaint about a pair says it all.
+        let known = |s: &Sample| {
+            s.bench == sample.bench && s.allocator == sample.allocator && s.void.is_some()
+        };
+        if let Some(reason) = sample.void.as_ref().filter(|_| !samples.iter().any(known)) {
+            bar.suspend(|| eprintln!("void: {} under {}: {reason}", bench.name, ready.name()));
+        }
+        writer.sample(&sample)?;
+        samples.push(sample);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(samples)
+}
+
+/// One process; whatever goes wrong becomes a void sample.
+fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
+    let mut sample = Sample {
+        bench: bench.name.clone(),
+        allocator: ready.name().to_string(),
+        repetition: round,
+        metrics: Vec::new(),
+        usage: None,
+        void: None,
+    };
+    match measure(plan, bench, ready).and_then(|outcome| proven(ready, outcome)) {
+        Ok(outcome) => {
+            sample.usage = outcome.usage.last().copied();
+            sample.metrics = outcome.metrics;
+        }
+        Err(error) => sample.void = Some(format!("{error:#}")),
+    }
+    sample
+}
+
+/// The outcome, if the allocator proved that it was at work.
+fn proven(ready: &Ready, outcome: Outcome) -> Result<Outcome> {
+    if outcome.proofs.is_empty() {
+        bail!("the process left no proof of its allocator");
+    }
+    for proof in &outcome.proofs {
+        if let Some(reason) = ready.void(proof) {
+            bail!("{reason}");
+        }
+    }
+    Ok(outcome)
+}
+
+fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
+    let workloads = plan.workloads;
+    match &bench.kind {
+        Kind::Workload {
+            program,
+            quick,
+            full,
+        } => {
+            let line = if plan.scale == Scale::Quick {
+                quick
+            } else {
+                full
+            };
+            let args: Vec<String> = line.split_whitespace().map(String::from).collect();
+            launch::launch(
+                workloads,
+                ready,
+                &Job::workload(&workloads.path(program), &args),
+            )
+        }
+        Kind::Instructions { rows } => instructions::measure(workloads, ready, rows),
+        Kind::Startup => startup(plan, ready),
+    }
+}
+
+/// `true` many times. The witness runs once beside it: in the timed runs it would cost more than what is timed.
+fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
+    let program = Path::new("true");
+    let witness = [plan.workloads.path("libwitness.so")];
+    let proof_file =
+        std::env::temp_dir().join(format!("hakmem-bench-proof-{}", std::process::id()));
+    let env = [(
+        "HAKMEM_BENCH_PROOF".to_string(),
+        proof_file.display().to_string(),
+    )];
+    let mut job = Job::workload(program, &[]);
+    job.extra_preload = &witness;
+    job.env = &env;
+    launch::launch(plan.workloads, ready, &job)?;
+    let text = std::fs::read_to_string(&proof_file).unwrap_or_default();
+    let _ = std::fs::remove_file(&proof_file);
+
+    let mut job = Job::workload(program, &[]);
+    job.repeat = if plan.scale == Scale::Quick { 100 } else { 500 };
+    let mut outcome = launch::launch(plan.workloads, ready, &job)?;
+    outcome.proofs = text
+        .lines()
+        .filter_map(|l| launch::parse_proof(l.strip_prefix("proof ")?))
+        .collect();
+    let of = |value: fn(&Usage) -> f64| {
+        let values: Vec<f64> = outcome.usage.iter().map(value).collect();
+        stats::summarise(&values).map_or(0.0, |s| s.median)
+    };
+    let metric = |name: &str, value: f64, unit: &str| Metric {
+        name: name.into(),
+        value,
+        unit: unit.into(),
+    };
+    outcome.metrics = vec![
+        metric("start and end", of(|u| u.wall * 1e6), "us"),
+        metric("peak", of(|u| u.peak as f64 / 1024.0), "KiB"),
+        metric("faults", of(|u| u.faults as f64), "faults"),
+    ];
+    Ok(outcome)
+}

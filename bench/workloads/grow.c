@@ -1,0 +1,50 @@
+/* A buffer that grows by realloc in steps of one and a half, from 16 bytes to LIMIT.
+ *
+ *   grow LIMIT TURNS
+ *
+ * `bare` only grows (the cost is the allocator's and the copy's), `filled` writes what is new, as a program
+ * that appends does. The smallest of five slices.
+ */
+#include "bench.h"
+
+static double grow(size_t limit, long turns, bool fill)
+{
+	uint64_t best = UINT64_MAX;
+	for (int s = 0; s < 5; s++) {
+		uint64_t t = now_ns();
+		for (long k = 0; k < turns; k++) {
+			size_t size = 16, old = 0;
+			char *p = NULL;
+			while (size < limit) {
+				p = realloc(p, size);
+				if (!p)
+					die("out of memory");
+				keep(p);
+				if (fill)
+					memset(p + old, 1, size - old);
+				old = size;
+				size += size / 2;
+			}
+			p = realloc(p, limit);
+			if (!p)
+				die("out of memory");
+			if (fill)
+				memset(p + old, 1, limit - old);
+			keep(p);
+			free(p);
+		}
+		t = now_ns() - t;
+		if (t < best)
+			best = t;
+	}
+	return (double)best / (double)turns / 1e3;
+}
+
+int main(int argc, char **argv)
+{
+	size_t limit = (size_t)arg_long(argc, argv, 1, 65536);
+	long turns = arg_long(argc, argv, 2, 1000);
+	metric("bare", grow(limit, turns, false), "us/growth");
+	metric("filled", grow(limit, turns, true), "us/growth");
+	return finish();
+}
