@@ -227,7 +227,7 @@ pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
     let (library, version) = match &allocator.source {
         Source::Libc => (None, libc_version()),
         Source::Workspace => {
-            let library = paths::target().join("release/libhakmem.so");
+            let library = paths::library();
             if !library.is_file() {
                 bail!(
                     "{} is not there: cargo build --release -p ld_preload builds it",

@@ -53,7 +53,9 @@ fn per_turn(
             size.to_string(),
             turns.to_string(),
         ];
-        let job = Job::workload(std::path::Path::new("valgrind"), &args);
+        let fit = [workloads.path("libfit.so")];
+        let mut job = Job::workload(std::path::Path::new("valgrind"), &args);
+        job.extra_preload = &fit;
         let outcome = launch::launch(workloads, ready, &job);
         let text = fs::read_to_string(&log).unwrap_or_default();
         let _ = fs::remove_file(&log);

@@ -8,9 +8,11 @@ pub(crate) fn root() -> PathBuf {
     member.parent().unwrap_or(member).to_path_buf()
 }
 
-/// Cargo's target directory, where the library under test is built.
-pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+/// The library under test, where cargo's target directory is.
+pub(crate) fn library() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("release/libhakmem.so")
 }
 
 /// Built peers. They stay in the workspace's own target directory, whatever CARGO_TARGET_DIR says: they take

@@ -14,6 +14,7 @@ const FILES: &[(&str, &str)] = &[
     ("bench.h", include_str!("../workloads/bench.h")),
     ("proof.h", include_str!("../workloads/proof.h")),
     ("cycle.c", include_str!("../workloads/cycle.c")),
+    ("fit.c", include_str!("../workloads/fit.c")),
     ("grow.c", include_str!("../workloads/grow.c")),
     ("handoff.c", include_str!("../workloads/handoff.c")),
     ("hot.c", include_str!("../workloads/hot.c")),
@@ -56,7 +57,7 @@ impl Workloads {
         for (name, _) in FILES {
             match name.strip_suffix(".c") {
                 Some("nothing") | None => {}
-                Some("witness") => shared(&temporary, "witness")?,
+                Some(stem @ ("fit" | "witness")) => shared(&temporary, stem)?,
                 Some(stem) => program(&temporary, stem)?,
             }
         }
