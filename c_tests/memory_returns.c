@@ -1,0 +1,124 @@
+/*
+ * What a program frees goes back to the operating system, without a timer, a background thread or
+ * a call of malloc_trim: 512 MiB of mixed small blocks, 512 MiB of large ones, and most of a heap of
+ * which every page still held something.
+ */
+#include "check.h"
+
+/* In KiB: what stays warm for the next malloc, with the program and its libraries. */
+#define REST (24 * KIB)
+
+struct block {
+    unsigned char *bytes;
+    size_t size;
+};
+
+static struct block *blocks;
+static size_t count;
+
+static void fill(size_t live, size_t (*size_of)(uint64_t *))
+{
+    uint64_t state = 1;
+    size_t total = 0, room = live / 256 + 1;
+    blocks = (struct block *)malloc(room * sizeof *blocks);
+    CHECK(blocks != NULL, "malloc for the pointers");
+    for (count = 0; total < live; count++) {
+        CHECK(count < room, "more blocks than expected");
+        blocks[count].size = size_of(&state);
+        blocks[count].bytes = (unsigned char *)launder(malloc(blocks[count].size));
+        CHECK(blocks[count].bytes != NULL, "%zu bytes", blocks[count].size);
+        memset(blocks[count].bytes, 1, blocks[count].size);
+        total += blocks[count].size;
+    }
+    CHECK(resident_kib() >= live / KIB, "%zu KiB are live, but only %zu resident", live / KIB,
+          resident_kib());
+}
+
+static void shuffle(void)
+{
+    uint64_t state = 2;
+    size_t i;
+    for (i = count - 1; i > 0; i--) {
+        size_t j = next_random(&state) % (i + 1);
+        struct block other = blocks[i];
+        blocks[i] = blocks[j];
+        blocks[j] = other;
+    }
+}
+
+static void drop(size_t from, size_t to)
+{
+    for (; from < to; from++)
+        free(blocks[from].bytes);
+}
+
+static size_t small(uint64_t *state)
+{
+    return 16 + next_random(state) % 4081;
+}
+
+static size_t medium(uint64_t *state)
+{
+    return 4096 + next_random(state) % (64 * KIB);
+}
+
+static size_t large(uint64_t *state)
+{
+    return 64 * KIB + random_size(state, 16 * MIB);
+}
+
+static void all_goes_back(const char *what, size_t (*size_of)(uint64_t *), int at_random)
+{
+    size_t rest;
+    fill(512 * MIB, size_of);
+    if (at_random)
+        shuffle();
+    drop(0, count);
+    free(blocks);
+    /* Some kernels settle their counters lazily; a program would not look at once, either. */
+    sleep_ms(100);
+    rest = resident_kib();
+    CHECK(rest <= REST, "%zu KiB resident after 512 MiB of %s blocks were freed %s", rest, what,
+          at_random ? "at random" : "in order");
+}
+
+static void most_goes_back(void)
+{
+    size_t live = 0, i, rest;
+    fill(512 * MIB, small);
+    shuffle();
+    drop(0, count / 10 * 9);
+    for (i = count / 10 * 9; i < count; i++)
+        live += blocks[i].size;
+    sleep_ms(100);
+    rest = resident_kib();
+    /* 51 MiB live, scattered over all pages there were. */
+    CHECK(rest <= 4 * (live / KIB) + REST, "%zu KiB resident for %zu KiB live", rest, live / KIB);
+    drop(count / 10 * 9, count);
+    free(blocks);
+}
+
+static void *in_thread(void *unused)
+{
+    fill(128 * MIB, small);
+    drop(0, count / 2);
+    return unused;
+}
+
+int main(void)
+{
+    all_goes_back("small", small, 0);
+    all_goes_back("small", small, 1);
+    all_goes_back("medium", medium, 1);
+    all_goes_back("large", large, 0);
+    all_goes_back("large", large, 1);
+    most_goes_back();
+    /* Half is freed by the thread itself, the rest after its death by another one. */
+    join_thread(start_thread(in_thread, NULL));
+    drop(count / 2, count);
+    free(blocks);
+    sleep_ms(100);
+    CHECK(resident_kib() <= REST, "%zu KiB resident after a dead thread's blocks were freed",
+          resident_kib());
+    return 0;
+}
