@@ -4,5 +4,5 @@ pub(crate) mod class;
 pub(crate) mod knobs;
 pub(crate) mod size;
 
-pub(crate) use class::{CLASSES, Class, N_CLASSES, SMALL_MAX};
+pub(crate) use class::{CLASSES, Class, ClassInfo, N_CLASSES, SMALL_MAX};
 pub(crate) use size::{PAGE, SLOT, SLOTS, SUPERSLAB, align_up};

@@ -5,7 +5,10 @@
 //! Who calls it: `space` and `large` for memory, `sync` for futexes, `observe` for output.
 //! A failed call loses nothing: the memory is as it was, the failure is counted.
 
+mod fatal;
 mod sys;
+
+pub(crate) use fatal::misuse;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,6 +44,8 @@ pub(crate) const CALL_NAMES: [&str; CALLS] =
 /// Calls made and failed, by kind.
 pub(crate) static COUNTS: [(AtomicU64, AtomicU64); CALLS] =
     [const { (AtomicU64::new(0), AtomicU64::new(0)) }; CALLS];
+/// Bytes given back by munmap.
+pub(crate) static UNMAPPED_BYTES: AtomicU64 = AtomicU64::new(0);
 /// Bytes given back by purge, populated ahead.
 pub(crate) static PURGED_BYTES: AtomicU64 = AtomicU64::new(0);
 /// See [`PURGED_BYTES`].
@@ -89,6 +94,20 @@ pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
 /// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
 /// giving the ends back. The surplus is address space that is never touched.
 pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    aligned(|hint, bytes| map(hint, bytes), hint, bytes, align)
+}
+
+/// As [`reserve`], aligned as by [`map_aligned`].
+pub(crate) fn reserve_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    aligned(|_, bytes| reserve(bytes), 0, bytes, align)
+}
+
+fn aligned(
+    map: impl Fn(usize, usize) -> Option<NonNull<u8>>,
+    hint: usize,
+    bytes: usize,
+    align: usize,
+) -> Option<NonNull<u8>> {
     let start = map(hint, bytes)?;
     if start.as_ptr() as usize & (align - 1) == 0 {
         return Some(start);
@@ -135,7 +154,11 @@ unsafe fn trim_to_aligned(
 pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: see above.
     let result = unsafe { sys::call3(libc::SYS_munmap, start.as_ptr() as usize, bytes, 0) };
-    counted(Call::Unmap, result).is_ok()
+    let done = counted(Call::Unmap, result).is_ok();
+    if done {
+        UNMAPPED_BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+    done
 }
 
 /// Makes reserved memory usable.

@@ -3,4 +3,5 @@
 pub(crate) mod map;
 pub(crate) mod meta;
 pub(crate) mod pool;
+pub(crate) mod superslab;
 pub(crate) mod warm;

@@ -1,0 +1,473 @@
+//! malloc and its kin as Rust functions: which tier serves a request, and what failing means.
+//!
+//! No standard names and no rules of C beyond errno: out of memory is NULL with errno ENOMEM, and
+//! errno is untouched otherwise. Every function may be called from any thread at any time, before
+//! and after the constructors and destructors of the program. Nothing here panics.
+//!
+//! A slow path gets the call site from the naked function that the fast path tail-calls: it reads
+//! the return address where the caller left it, so a hit pays nothing for it.
+
+use core::arch::{asm, global_asm, naked_asm};
+use core::ffi::c_void;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::base::class::LINEAR_MAX;
+use crate::base::{Class, PAGE, SMALL_MAX, align_up, knobs};
+use crate::heap::{self, Heap, tls};
+use crate::large::{self, Request, Resize};
+use crate::os;
+use crate::slab::Misuse;
+use crate::space::map::{self, Kind};
+use crate::space::{meta, pool, warm};
+
+/// Blocks of slabs are multiples of any alignment up to this that divides the size asked for.
+const SLAB_ALIGN_MAX: usize = 16 << 10;
+/// A block that realloc grows to at least this is placed where it can grow on.
+const GROWING_MIN: usize = 8 << 10;
+
+/// A block of at least `size` bytes if this thread has one at hand, else NULL. Never slow.
+///
+/// # Safety
+/// None beyond what holds for every block: the caller owns it.
+#[inline(always)]
+pub unsafe fn pop_fast(size: usize) -> *mut c_void {
+    if size <= LINEAR_MAX {
+        // SAFETY: the number is at most that of the class of LINEAR_MAX. Class 0 has no blocks.
+        unsafe { Heap::pop(tls::heap(), (size + 15) >> 4).cast() }
+    } else {
+        null_mut()
+    }
+}
+
+/// A block of at least `size` bytes, aligned to 16. NULL: out of memory, errno is ENOMEM.
+///
+/// # Safety
+/// The caller owns the block until it is freed.
+#[inline(always)]
+pub unsafe fn malloc(size: usize) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe {
+        let block = pop_fast(size);
+        if !block.is_null() {
+            return block;
+        }
+        malloc_miss(size)
+    }
+}
+
+/// Frees a block. NULL is nothing; errno is kept.
+///
+/// # Safety
+/// `block` is NULL or in use, and not used any more. Any thread may free it.
+#[inline(always)]
+pub unsafe fn free(block: *mut c_void) {
+    // SAFETY: the caller's.
+    unsafe {
+        if !Heap::push(tls::heap(), block.cast()) {
+            free_slow(block);
+        }
+    }
+}
+
+/// A zeroed block of at least `n * size` bytes, as [`malloc`].
+///
+/// # Safety
+/// As [`malloc`].
+#[inline(always)]
+pub unsafe fn calloc(n: usize, size: usize) -> *mut c_void {
+    // SAFETY: the block has at least the bytes asked for.
+    unsafe {
+        if let Some(bytes) = n.checked_mul(size) {
+            let block = pop_fast(bytes);
+            if !block.is_null() {
+                block.cast::<u8>().write_bytes(0, bytes);
+                return block;
+            }
+        }
+        calloc_miss(n, size)
+    }
+}
+
+/// Makes a block at least `size` bytes large, moving it if need be, and keeping its content up to
+/// the smaller size. NULL for `block` asks for a new one. NULL: out of memory, errno is ENOMEM, and
+/// the block is as it was.
+///
+/// # Safety
+/// As [`free`], unless NULL is returned.
+#[inline(always)]
+pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe { realloc_entry(block, size) }
+}
+
+/// A block of at least `size` bytes, aligned to `align`, a power of two. As [`malloc`] otherwise.
+///
+/// # Safety
+/// As [`malloc`].
+#[inline(always)]
+pub unsafe fn memalign(align: usize, size: usize) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe { memalign_entry(align, size) }
+}
+
+/// Jumps to `$slow` with the return address as one more argument, in `$register`.
+macro_rules! with_site {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $slow:path, $register:literal) => {
+        $(#[$doc])*
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name($($arg: $type),*) -> *mut c_void {
+            naked_asm!(concat!("mov ", $register, ", [rsp]"), "jmp {}", sym $slow)
+        }
+    };
+}
+
+with_site!(malloc_miss(_size: usize) -> malloc_slow, "rsi");
+with_site!(calloc_miss(_n: usize, _size: usize) -> calloc_slow, "rdx");
+with_site!(realloc_entry(_block: *mut c_void, _size: usize) -> realloc_slow, "rdx");
+with_site!(memalign_entry(_align: usize, _size: usize) -> memalign_slow, "rdx");
+
+/// [`malloc`] for a caller that knows its call site: a return address, or any other number that
+/// tells sites apart.
+///
+/// # Safety
+/// As [`malloc`].
+pub unsafe extern "C" fn malloc_slow(size: usize, site: usize) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe {
+        if size <= SMALL_MAX {
+            small(Class::of(size))
+        } else {
+            big(size, 16, false, site, false)
+        }
+    }
+}
+
+unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut c_void {
+    let Some(bytes) = n.checked_mul(size) else { return out_of_memory() };
+    // SAFETY: the caller's; the block has at least `bytes` bytes.
+    unsafe {
+        if bytes > SMALL_MAX {
+            return big(bytes, 16, true, site, false);
+        }
+        let block = small(Class::of(bytes));
+        if !block.is_null() {
+            block.cast::<u8>().write_bytes(0, bytes);
+        }
+        block
+    }
+}
+
+unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe {
+        if align <= 16 {
+            return malloc_slow(size, site);
+        }
+        if align <= SLAB_ALIGN_MAX && size <= SMALL_MAX - align {
+            // A class that holds a multiple of the alignment is one (see `base::class`), and slabs
+            // start at multiples of 64 KiB.
+            return small(Class::of(align_up(size.max(1), align)));
+        }
+        big(size.max(1), align, false, site, false)
+    }
+}
+
+/// A block of `class` from this thread's heap, or from the shared one if it cannot have any.
+unsafe fn small(class: Class) -> *mut c_void {
+    for last_try in [false, true] {
+        // SAFETY: the heap is this thread's, or locked.
+        let block = unsafe {
+            match heap::current() {
+                Some(heap) => from(heap, class),
+                None => heap::shared().map_or(null_mut(), |shared| from(shared.heap(), class)),
+            }
+        };
+        if !block.is_null() {
+            return block.cast();
+        }
+        if last_try || !give_everything_back() {
+            break;
+        }
+    }
+    out_of_memory()
+}
+
+unsafe fn from(heap: *mut Heap, class: Class) -> *mut u8 {
+    // SAFETY: the caller's.
+    unsafe {
+        let block = Heap::pop(heap, class.number());
+        if block.is_null() { Heap::refill(heap, class) } else { block }
+    }
+}
+
+/// A block that slabs do not serve.
+unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool) -> *mut c_void {
+    if bytes > isize::MAX as usize || align > isize::MAX as usize {
+        return out_of_memory();
+    }
+    let site = if knobs::SITES.get() { site } else { 0 };
+    for last_try in [false, true] {
+        // SAFETY: the heap is this thread's.
+        let front = heap::current().map(|heap| unsafe { &mut (*heap).large });
+        if let Some(block) = large::take(front, Request { bytes, align, zero, site, growing }) {
+            return block.as_ptr().cast();
+        }
+        if last_try || !give_everything_back() {
+            break;
+        }
+    }
+    out_of_memory()
+}
+
+#[cold]
+fn out_of_memory() -> *mut c_void {
+    // SAFETY: the location is this thread's.
+    unsafe { *libc::__errno_location() = libc::ENOMEM };
+    null_mut()
+}
+
+/// Before a request fails: frees the address space and memory that is only kept warm. False when
+/// that is nothing, so that trying again is no use.
+#[cold]
+fn give_everything_back() -> bool {
+    let before = warm::WARM.load(Relaxed);
+    large::trim();
+    let purged = pool::purge_to(0);
+    purged || warm::WARM.load(Relaxed) < before
+}
+
+#[cold]
+unsafe extern "C" fn free_slow(block: *mut c_void) {
+    let Some(start) = NonNull::new(block.cast::<u8>()) else { return };
+    let address = block as usize;
+    let entry = map::lookup(address);
+    // SAFETY: the caller's; what the slab map says of the block decides who takes it.
+    unsafe {
+        match entry.kind() {
+            Kind::Slab(class) if heap::is_mine(entry) => {
+                let heap = tls::heap();
+                Heap::look_at(heap, address);
+                if !Heap::push(heap, start.as_ptr()) {
+                    Heap::push_slow(heap, start.as_ptr(), class);
+                }
+            }
+            Kind::Slab(class) => heap::free_remote(start.as_ptr(), class),
+            Kind::Run | Kind::Large(_) => {
+                let heap = tls::heap();
+                let front = Heap::is_real(heap).then(|| &mut (*heap).large);
+                if let Err(misuse) = large::give(front, start, entry) {
+                    bad_pointer("free", misuse, address);
+                }
+            }
+            Kind::Foreign => foreign::free(block),
+        }
+    }
+}
+
+#[cold]
+fn bad_pointer(call: &str, misuse: Misuse, address: usize) -> ! {
+    let why = match misuse {
+        Misuse::DoubleFree => "the block is free already",
+        Misuse::NotABlock => "not the start of a block",
+    };
+    os::misuse(call, why, address)
+}
+
+unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) -> *mut c_void {
+    let Some(start) = NonNull::new(block.cast::<u8>()) else {
+        // SAFETY: the caller's.
+        return unsafe { malloc_slow(size, site) };
+    };
+    if size > isize::MAX as usize {
+        return out_of_memory();
+    }
+    let entry = map::lookup(block as usize);
+    // SAFETY: the caller's. The old block has `old` bytes, the new one at least `size`.
+    unsafe {
+        let old = match entry.kind() {
+            Kind::Foreign => return foreign::realloc(block, size),
+            Kind::Slab(class) => {
+                let old = class.size();
+                if size <= old && (size > old / 2 || old <= 64) {
+                    return block;
+                }
+                old
+            }
+            Kind::Run | Kind::Large(_) => {
+                let old = match large::usable(start, entry) {
+                    Ok(old) => old,
+                    Err(misuse) => bad_pointer("realloc", misuse, block as usize),
+                };
+                if size > SMALL_MAX || size > old / 2 {
+                    let front = heap::current().map(|heap| &mut (*heap).large);
+                    match large::resize(front, start, entry, size, site) {
+                        Resize::InPlace => return block,
+                        Resize::Moved(moved) => return moved.as_ptr().cast(),
+                        Resize::CannotInPlace => {}
+                    }
+                }
+                old
+            }
+        };
+        let new = if size > old && size >= GROWING_MIN {
+            big(size, 16, false, site, true)
+        } else {
+            malloc_slow(size, site)
+        };
+        if !new.is_null() {
+            new.cast::<u8>().copy_from_nonoverlapping(start.as_ptr(), old.min(size));
+            free(block);
+        }
+        new
+    }
+}
+
+/// Bytes that the block's owner may use, at least what was asked for. 0 for NULL.
+///
+/// # Safety
+/// `block` is NULL or in use.
+pub unsafe fn usable_size(block: *mut c_void) -> usize {
+    let Some(start) = NonNull::new(block.cast::<u8>()) else { return 0 };
+    let entry = map::lookup(block as usize);
+    // SAFETY: the caller's.
+    unsafe {
+        match entry.kind() {
+            Kind::Slab(class) => class.size(),
+            Kind::Run | Kind::Large(_) => match large::usable(start, entry) {
+                Ok(bytes) => bytes,
+                Err(misuse) => bad_pointer("malloc_usable_size", misuse, block as usize),
+            },
+            Kind::Foreign => foreign::usable_size(block),
+        }
+    }
+}
+
+/// The usable size of a block that [`malloc`] would return for `size`, at least.
+pub fn good_size(size: usize) -> usize {
+    if size <= SMALL_MAX {
+        Class::of(size).size()
+    } else if size > isize::MAX as usize {
+        size
+    } else {
+        align_up(size, PAGE)
+    }
+}
+
+/// Gives free memory back to the system: what this thread keeps, and everything that is warm. `pad`
+/// bytes may stay. True if anything was given back.
+///
+/// # Safety
+/// None; it is an operation on the whole process.
+pub unsafe fn trim(pad: usize) -> bool {
+    let before = os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
+    let heap = tls::heap();
+    if Heap::is_real(heap) {
+        // SAFETY: the calling thread's.
+        unsafe { Heap::trim(heap) };
+    }
+    large::trim();
+    while warm::WARM.load(Relaxed) > pad as isize && pool::purge_to(pad) {}
+    os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed) > before
+}
+
+/// What is done once for the process: read the environment, be told of forks. Called by the
+/// constructor of the library; allocating earlier is fine.
+pub fn init_process() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Relaxed) {
+        return;
+    }
+    crate::observe::read_environment();
+    // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
+    // may allocate, which is fine by now.
+    unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
+    if knobs::PREALLOCATE.get() && knobs::SUPERSLABS.get() {
+        pool::preallocate();
+    }
+}
+
+unsafe extern "C" fn after_fork() {
+    // SAFETY: the child of a fork has one thread.
+    unsafe {
+        meta::after_fork();
+        pool::after_fork();
+        large::after_fork();
+        heap::after_fork();
+    }
+}
+
+/// The walk over all invariants that the calling thread can check: for tests and reports.
+pub fn check() -> Result<(), &'static str> {
+    pool::check()?;
+    large::check()?;
+    let heap = tls::heap();
+    if Heap::is_real(heap) {
+        // SAFETY: the calling thread's.
+        unsafe { (*heap).check()? };
+    }
+    Ok(())
+}
+
+/// Blocks that are not ours: a library opened with `RTLD_DEEPBIND` or in a namespace of its own
+/// allocates with glibc's malloc and may hand its blocks to us. glibc's own entries take them.
+mod foreign {
+    use super::{asm, c_void, global_asm, os};
+
+    global_asm!(".weak __libc_free", ".weak __libc_realloc");
+
+    macro_rules! weak {
+        ($name:literal) => {{
+            let address: usize;
+            // SAFETY: reads the address that the dynamic linker has resolved, 0 if there is none.
+            unsafe {
+                asm!(
+                    concat!("mov {}, qword ptr [rip + ", $name, "@GOTPCREL]"),
+                    out(reg) address,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            address
+        }};
+    }
+
+    #[cold]
+    fn nobodys(call: &str, block: *mut c_void) -> ! {
+        os::misuse(call, "not a block of any allocator here", block as usize)
+    }
+
+    pub(super) unsafe fn free(block: *mut c_void) {
+        match weak!("__libc_free") {
+            0 => nobodys("free", block),
+            // SAFETY: glibc's free, with errno as it was: glibc 2.33 and later keep it.
+            address => unsafe {
+                core::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void)>(address)(block);
+            },
+        }
+    }
+
+    pub(super) unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+        match weak!("__libc_realloc") {
+            0 => nobodys("realloc", block),
+            // SAFETY: glibc's realloc, which sets errno itself.
+            address => unsafe {
+                core::mem::transmute::<
+                    usize,
+                    unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+                >(address)(block, size)
+            },
+        }
+    }
+
+    /// glibc has no second name for malloc_usable_size, so this reads what its manual's "internals"
+    /// document: the word before a block is the chunk's size with three flags; a chunk that was
+    /// mapped alone (flag 2) has two words of overhead, others share one with their neighbour.
+    pub(super) unsafe fn usable_size(block: *mut c_void) -> usize {
+        if weak!("__libc_free") == 0 {
+            nobodys("malloc_usable_size", block);
+        }
+        // SAFETY: the caller's: a block of glibc's malloc.
+        let word = unsafe { block.cast::<usize>().sub(1).read() };
+        (word & !7).saturating_sub(if word & 2 != 0 { 16 } else { 8 })
+    }
+}

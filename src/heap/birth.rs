@@ -1,0 +1,266 @@
+//! Heaps by number, and a heap's life: a thread's first malloc takes one, the thread's end hands
+//! everything in it on. Heaps are recycled; the table of them grows and never shrinks.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
+use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
+use crate::large;
+use crate::slab::remote::{self, Queue};
+use crate::space::{map, meta};
+use crate::sync::{Guard, Lock};
+
+const CHUNK: usize = 4096;
+const CHUNKS: usize = map::Entry::OWNERS as usize / CHUNK;
+
+type Chunk = [AtomicPtr<Heap>; CHUNK];
+/// Heaps by number; number 0 is nobody's.
+static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(null_mut()) }; CHUNKS];
+
+struct Registry {
+    /// Heaps without a thread.
+    free: *mut Heap,
+    /// Heaps ever made.
+    count: u32,
+}
+// SAFETY: free heaps belong to whoever holds the lock.
+unsafe impl Send for Registry {}
+static REGISTRY: Lock<Registry> = Lock::new(Registry { free: null_mut(), count: 0 });
+
+/// The heap of threads that cannot have their own: those whose heap is gone.
+struct Shared(*mut Heap);
+// SAFETY: the heap belongs to whoever holds the lock.
+unsafe impl Send for Shared {}
+static SHARED: Lock<Shared> = Lock::new(Shared(null_mut()));
+
+/// The key whose destructor ends a thread's heap, plus one. 0: none yet; [`NO_KEY`]: cannot be had.
+static KEY: AtomicU32 = AtomicU32::new(0);
+const NO_KEY: u32 = u32::MAX;
+
+fn by_number(number: u32) -> Option<&'static Heap> {
+    // ORDERING: Acquire pairs with the Release in `make`.
+    let chunk = TABLE.get(number as usize / CHUNK)?.load(Acquire);
+    if chunk.is_null() {
+        return None;
+    }
+    // SAFETY: chunks and heaps are never unmapped. Others use only a heap's queue.
+    unsafe { (&(*chunk))[number as usize % CHUNK].load(Acquire).as_ref() }
+}
+
+fn queue_of(number: u32) -> Option<&'static Queue> {
+    Some(&by_number(number)?.queue)
+}
+
+fn make(registry: &mut Registry) -> Option<*mut Heap> {
+    if registry.count == 0 {
+        remote::set_finder(queue_of);
+    }
+    let number = registry.count + 1;
+    let slot = TABLE.get(number as usize / CHUNK)?;
+    if number >= super::NOBODY {
+        return None;
+    }
+    if slot.load(Relaxed).is_null() {
+        let chunk = meta::take(size_of::<Chunk>(), 64)?;
+        // ORDERING: Release pairs with the Acquire in `by_number`.
+        slot.store(chunk.as_ptr().cast(), Release);
+    }
+    let heap: *mut Heap = meta::take(size_of::<Heap>(), 64)?.as_ptr().cast();
+    registry.count = number;
+    // SAFETY: zeroed memory of our own; zero is valid for every field but those set here.
+    unsafe {
+        (*heap).id = number;
+        (*heap).tag = (number as usize) << 8;
+        (*heap).window = NO_HEAP.window;
+        (*heap).tops = [magazine::dummy(); N_CLASSES];
+        (&raw mut (*heap).queue).write(Queue::closed());
+        // ORDERING: Release pairs with the Acquire in `by_number`.
+        (&(*slot.load(Relaxed)))[number as usize % CHUNK].store(heap, Release);
+    }
+    Some(heap)
+}
+
+/// A heap for the calling thread. `None`: out of memory.
+fn take() -> Option<*mut Heap> {
+    let mut registry = REGISTRY.lock();
+    let heap = if registry.free.is_null() {
+        make(&mut registry)?
+    } else {
+        let heap = registry.free;
+        // SAFETY: free heaps are the lock holder's.
+        registry.free = unsafe { (*heap).next };
+        heap
+    };
+    // SAFETY: it is this thread's now.
+    unsafe {
+        (*heap).purge_at = 2 << 20;
+        (*heap).queue.open();
+    }
+    Some(heap)
+}
+
+/// The key, made at first need. The first malloc of the process comes early enough for one below 32,
+/// for which setting a value allocates nothing.
+fn key() -> Option<libc::pthread_key_t> {
+    let key = KEY.load(Relaxed);
+    if key != 0 {
+        return (key != NO_KEY).then(|| key - 1);
+    }
+    let mut fresh: libc::pthread_key_t = 0;
+    // SAFETY: the destructor is called with what `current` sets. Neither call allocates.
+    let made = unsafe { libc::pthread_key_create(&mut fresh, Some(thread_ends)) } == 0;
+    let value = if made { fresh + 1 } else { NO_KEY };
+    match KEY.compare_exchange(0, value, Relaxed, Relaxed) {
+        Ok(_) => made.then_some(fresh),
+        Err(winner) => {
+            if made {
+                // SAFETY: ours, and no thread has set a value for it.
+                unsafe { libc::pthread_key_delete(fresh) };
+            }
+            (winner != NO_KEY).then(|| winner - 1)
+        }
+    }
+}
+
+/// The calling thread's heap, taken if it has none yet. `None`: it cannot have one, because it is
+/// ending or memory is short; then [`shared`] serves.
+#[inline]
+pub(crate) fn current() -> Option<*mut Heap> {
+    let heap = tls::heap();
+    if Heap::is_real(heap) { Some(heap) } else { first(heap) }
+}
+
+#[cold]
+fn first(now: *mut Heap) -> Option<*mut Heap> {
+    if core::ptr::eq(now, &raw const GONE) {
+        return None;
+    }
+    let key = key()?;
+    let heap = take()?;
+    tls::set_heap(heap);
+    // SAFETY: the key is ours. For a key of 32 or more this may call calloc, which finds the heap.
+    let set = unsafe { libc::pthread_setspecific(key, heap.cast()) } == 0;
+    if !set {
+        // SAFETY: the heap is this thread's.
+        unsafe { retire(heap) };
+        return None;
+    }
+    Some(heap)
+}
+
+unsafe extern "C" fn thread_ends(heap: *mut libc::c_void) {
+    let heap: *mut Heap = heap.cast();
+    if core::ptr::eq(tls::heap(), heap) {
+        // SAFETY: the calling thread's heap.
+        unsafe { retire(heap) };
+    }
+}
+
+/// Hands everything in the heap on: blocks to their slabs, slabs to the pool or the orphans,
+/// magazines and the heap itself to other threads.
+unsafe fn retire(heap: *mut Heap) {
+    tls::set_heap(&raw const GONE);
+    // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more.
+    unsafe {
+        empty(&mut *heap);
+        let mut registry = REGISTRY.lock();
+        (*heap).next = registry.free;
+        registry.free = heap;
+    }
+}
+
+unsafe fn empty(heap: &mut Heap) {
+    // SAFETY: the heap is the caller's.
+    unsafe {
+        heap.flush_outbox();
+        large::retire(&mut heap.large);
+        heap.drain_queue();
+        let mut classes = heap.used;
+        while classes != 0 {
+            let number = classes.trailing_zeros() as usize;
+            classes &= classes - 1;
+            let Some(class) = Class::from_number(number) else { continue };
+            heap.empty_all_into_slabs(class, |_, magazine| magazine::give(magazine));
+            magazine::give(magazine::of(heap.tops[number]));
+            heap.tops[number] = magazine::dummy();
+            let state = &mut heap.classes[number];
+            for mut slab in [state.partial, state.full] {
+                while !slab.is_null() {
+                    let next = (*slab).next;
+                    orphans::abandon(slab, class);
+                    slab = next;
+                }
+            }
+            heap.slab_bytes -= state.slabs as usize * CLASSES[number].slab_bytes();
+            let (refills, flushes) = (state.refills, state.flushes);
+            *state = super::ClassState::new();
+            state.refills = refills;
+            state.flushes = flushes;
+        }
+        while let Some(spare) = heap.spare.pop() {
+            magazine::give(spare);
+        }
+        heap.used = 0;
+        heap.dirty = 0;
+        // Slabs that were pushed meanwhile are orphans now, so none is `own`.
+        heap.queue.close(heap.id, |_| {});
+        heap.window = NO_HEAP.window;
+    }
+}
+
+/// A heap under a lock.
+pub(crate) struct SharedHeap(Guard<'static, Shared>);
+
+impl SharedHeap {
+    /// The heap, the holder's while this lives.
+    pub(crate) fn heap(&self) -> *mut Heap {
+        self.0.0
+    }
+}
+
+/// The heap that serves threads without one. `None`: out of memory.
+pub(crate) fn shared() -> Option<SharedHeap> {
+    let mut shared = SHARED.lock();
+    if shared.0.is_null() {
+        shared.0 = take()?;
+    }
+    Some(SharedHeap(shared))
+}
+
+/// Calls `f` for each heap ever made. Its owner may be running: for reports.
+pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
+    // SAFETY: a racy read of a number that only grows.
+    let count = unsafe { (&raw const (*REGISTRY.value()).count).read_volatile() };
+    for number in 1..=count {
+        if let Some(heap) = by_number(number) {
+            f(heap);
+        }
+    }
+}
+
+/// In the child of a fork. The heaps of threads that are gone stay as they were: what they hold is
+/// not reused, and blocks in their slabs can be freed.
+///
+/// # Safety
+/// No other thread exists.
+pub(crate) unsafe fn after_fork() {
+    // SAFETY: the caller's.
+    unsafe {
+        if REGISTRY.reset() {
+            // The list may be half-linked. Numbers are given under the lock before they are used.
+            (*REGISTRY.value()).free = null_mut();
+            (*REGISTRY.value()).count += 1;
+        }
+        if SHARED.reset() {
+            (*SHARED.value()).0 = null_mut();
+        }
+        magazine::after_fork();
+        orphans::after_fork();
+    }
+}
+
+const _: () = assert!(size_of::<Heap>() <= 4 * PAGE);

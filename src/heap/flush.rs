@@ -1,0 +1,309 @@
+//! A full magazine gets room; blocks of other heaps go to their outbox; slabs that emptied, and
+//! pages inside slabs that did, go back.
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+use super::refill::report;
+use super::{Heap, magazine, orphans, tls};
+use crate::base::class::MAGAZINE_MAX;
+use crate::base::{CLASSES, Class, knobs};
+use crate::slab::{self, Misuse, Slab, State, remote};
+use crate::space::map;
+
+/// Bytes in the stack of full magazines of a class, at most.
+const STACK_BYTES: usize = 1 << 20;
+/// Magazines in it, at most.
+const STACK_MAX: usize = 64;
+/// Empty magazines that a heap keeps.
+const SPARES: u32 = 16;
+/// Free bytes inside slabs in use that are not worth a look.
+const HOLES_MIN: usize = 1 << 20;
+
+impl Heap {
+    /// Pushes a block of this heap whose magazine is full.
+    ///
+    /// # Safety
+    /// `this` is real and the calling thread's; the slab map says that `block` is in a slab of this
+    /// heap, of this class.
+    pub(crate) unsafe fn push_slow(this: *mut Self, block: *mut u8, class: Class) {
+        // SAFETY: the caller's.
+        unsafe {
+            let heap = &mut *this;
+            let number = class.number();
+            let info = class.info();
+            let top = heap.tops[number];
+            if magazine::is_full(top) {
+                let state = &mut heap.classes[number];
+                let full = magazine::of(top);
+                if top == magazine::dummy() {
+                    let Some(empty) = heap.empty_magazine() else {
+                        heap.put(block as usize, class);
+                        return;
+                    };
+                    heap.tops[number] = magazine::clear(empty, info);
+                    heap.used |= 1 << number;
+                    heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
+                } else if state.stack.len < state.limit as u32
+                    && let Some(empty) = heap.empty_magazine()
+                {
+                    heap.classes[number].stack.push(full);
+                    heap.tops[number] = magazine::clear(empty, info);
+                } else {
+                    heap.overflow(class);
+                }
+            }
+            let above = heap.tops[number].add(1);
+            above.write(block);
+            heap.tops[number] = above;
+        }
+    }
+
+    /// Empties the loaded magazine of a class, and learns how many full ones it should have kept.
+    unsafe fn overflow(&mut self, class: Class) {
+        let number = class.number();
+        let info = class.info();
+        let state = &mut self.classes[number];
+        let per_magazine = info.magazine as usize * info.size as usize;
+        if state.refills_in_row > 0 {
+            // The demand swings: it refilled that many times after having flushed that many. With
+            // so many more magazines it would have done neither.
+            let swing = state.refills_in_row.min(state.flushes_in_row);
+            let most = (STACK_BYTES / per_magazine).min(STACK_MAX) as u16;
+            if knobs::MAGAZINE.get() {
+                state.limit = (state.limit + swing).min(most.max(1));
+            }
+            state.refills_in_row = 0;
+            state.flushes_in_row = 0;
+        }
+        state.flushes_in_row = state.flushes_in_row.saturating_add(1);
+        state.flushes += 1;
+        let mut also = 0;
+        if state.limit > 1 && state.flushes_in_row > 4 * state.limit + 8 {
+            // It only shrinks: what is kept is not used.
+            also = state.stack.len / 2;
+            state.limit /= 2;
+            state.flushes_in_row = 0;
+        }
+        // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
+        unsafe {
+            self.empty_into_slabs(class);
+            for _ in 0..also {
+                if let Some(full) = self.classes[number].stack.pop() {
+                    self.spare.push(magazine::of(self.tops[number]));
+                    magazine::clear(full, info);
+                    self.tops[number] = full.add(MAGAZINE_MAX);
+                    self.empty_into_slabs(class);
+                }
+            }
+            while self.spare.len > SPARES
+                && let Some(spare) = self.spare.pop()
+            {
+                magazine::give(spare);
+            }
+            if !self.outbox.is_empty() {
+                self.flush_outbox();
+            }
+            if self.dirty > self.purge_at {
+                self.look_for_holes(8);
+            }
+        }
+    }
+
+    /// Puts the blocks of the loaded magazine back into their slabs.
+    pub(super) unsafe fn empty_into_slabs(&mut self, class: Class) {
+        let number = class.number();
+        let info = class.info();
+        // SAFETY: from the top down to the sentinel lie blocks of this heap's slabs.
+        unsafe {
+            let top = self.tops[number];
+            let first = magazine::of(top);
+            let mut at = top;
+            while at >= first && !(*at).is_null() {
+                let block = *at as usize;
+                let slab = Slab::around(block, info);
+                let index = info.index_of(block - Slab::base(slab));
+                _mm_prefetch::<_MM_HINT_T0>(Slab::words(slab).add(index / 64).cast());
+                _mm_prefetch::<_MM_HINT_T0>(slab.cast());
+                at = at.sub(1);
+            }
+            let end = at;
+            let mut at = top;
+            while at > end {
+                self.put(*at as usize, class);
+                at = at.sub(1);
+            }
+            self.tops[number] = magazine::clear(first, info);
+        }
+    }
+
+    /// Puts a block back into its slab.
+    #[inline]
+    unsafe fn put(&mut self, block: usize, class: Class) {
+        // SAFETY: the slab map said that the block is in a slab of this heap.
+        unsafe {
+            let slab = Slab::around(block, class.info());
+            let result = match (*slab).state {
+                // The slab went back as a whole: this block was in it twice.
+                State::Free | State::Orphan => Err(Misuse::DoubleFree),
+                _ => slab::put(slab, class.info(), block),
+            };
+            match result {
+                Ok(()) => self.came_back(slab, 1),
+                Err(misuse) => report(misuse, block),
+            }
+        }
+    }
+
+    /// `n` blocks of a slab are free again: it changes lists, or goes.
+    #[inline]
+    pub(super) unsafe fn came_back(&mut self, slab: *mut Slab, n: usize) {
+        // SAFETY: a slab of this heap.
+        unsafe {
+            let info = &CLASSES[(*slab).class as usize];
+            let state = &mut self.classes[(*slab).class as usize];
+            self.dirty += (n * info.size as usize) as isize;
+            if (*slab).state == State::Full {
+                state.unlink(slab);
+                state.link(slab, State::Partial);
+            }
+            // The last slab with free blocks stays: it serves the next refill.
+            if (*slab).free == (*slab).watermark && state.partial != state.partial_end {
+                state.unlink(slab);
+                self.release(slab);
+            }
+        }
+    }
+
+    /// Gives back an empty slab that is in no list.
+    pub(super) unsafe fn release(&mut self, slab: *mut Slab) {
+        // SAFETY: a slab of this heap.
+        unsafe {
+            let info = &CLASSES[(*slab).class as usize];
+            self.classes[(*slab).class as usize].slabs -= 1;
+            self.slab_bytes -= info.slab_bytes();
+            let holes = (*slab).holes as usize * crate::base::PAGE;
+            let free = (*slab).free as usize * info.size as usize;
+            self.dirty -= free.saturating_sub(holes) as isize;
+            (*slab).holes = 0;
+            slab::release(slab);
+        }
+    }
+
+    /// Puts everything that this heap keeps at hand back, and gives back what that frees.
+    ///
+    /// # Safety
+    /// `this` is real and the calling thread's.
+    pub(crate) unsafe fn trim(this: *mut Self) {
+        // SAFETY: the caller's.
+        unsafe {
+            let heap = &mut *this;
+            heap.flush_outbox();
+            heap.drain_queue();
+            let mut classes = heap.used;
+            while classes != 0 {
+                let number = classes.trailing_zeros() as usize;
+                classes &= classes - 1;
+                if let Some(class) = Class::from_number(number) {
+                    heap.empty_all_into_slabs(class, |heap, magazine| heap.spare.push(magazine));
+                    let state = &mut heap.classes[number];
+                    let last = state.partial;
+                    if !last.is_null() && (*last).free == (*last).watermark {
+                        state.unlink(last);
+                        heap.release(last);
+                    }
+                }
+            }
+            heap.look_for_holes(1);
+        }
+    }
+
+    /// Puts the blocks of all magazines of a class back; `with` gets those that were behind the
+    /// loaded one.
+    pub(super) unsafe fn empty_all_into_slabs(
+        &mut self,
+        class: Class,
+        with: impl Fn(&mut Self, magazine::Magazine),
+    ) {
+        let number = class.number();
+        // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
+        unsafe {
+            loop {
+                self.empty_into_slabs(class);
+                let Some(full) = self.classes[number].stack.pop() else { break };
+                with(self, magazine::of(self.tops[number]));
+                magazine::clear(full, class.info());
+                self.tops[number] = full.add(MAGAZINE_MAX);
+            }
+        }
+    }
+
+    /// Gives back pages inside slabs in use of which every block is free; looks at slabs that got
+    /// one of `share` of their blocks back since the last look.
+    pub(crate) unsafe fn look_for_holes(&mut self, share: usize) {
+        self.counts.hole_passes += 1;
+        if knobs::HOLE_PURGE.get() {
+            let mut classes = self.used;
+            while classes != 0 {
+                let number = classes.trailing_zeros() as usize;
+                classes &= classes - 1;
+                let info = &CLASSES[number];
+                let mut slab = self.classes[number].partial;
+                while !slab.is_null() {
+                    // SAFETY: the list holds slabs of this heap.
+                    unsafe {
+                        if (*slab).freed as usize * share >= info.blocks as usize || share == 1 {
+                            let bytes = slab::purge_holes(slab);
+                            self.dirty -= bytes as isize;
+                            self.counts.hole_bytes += bytes as u64;
+                        }
+                        slab = (*slab).next;
+                    }
+                }
+            }
+        }
+        // What could not go back now may when an eighth more is free.
+        let floor = HOLES_MIN.max(self.slab_bytes / 4) as isize;
+        self.purge_at = floor.max(self.dirty + (self.slab_bytes / 8).max(HOLES_MIN) as isize);
+    }
+}
+
+/// Frees a block of a slab that is not the calling heap's.
+///
+/// # Safety
+/// `entry` is what the slab map says of `block`, and says a slab of `class`.
+pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
+    let info = class.info();
+    let slab = Slab::around(block as usize, info);
+    // SAFETY: a block in use keeps its slab and its class; a pointer that is none is reported.
+    unsafe {
+        let offset = block as usize - Slab::base(slab);
+        let index = info.index_of(offset);
+        if index * info.size as usize != offset || index >= info.blocks as usize {
+            report(Misuse::NotABlock, block as usize);
+        }
+        let heap = tls::heap();
+        let result = if Heap::is_real(heap) && knobs::OUTBOX.get() {
+            (*heap).outbox.add(slab, index, orphans::emptied)
+        } else {
+            match remote::deliver(slab, index / 64, 1 << (index % 64)) {
+                Ok(true) => {
+                    orphans::emptied(slab);
+                    Ok(())
+                }
+                Ok(false) => Ok(()),
+                Err(misuse) => Err(misuse),
+            }
+        };
+        if let Err(misuse) = result {
+            report(misuse, block as usize);
+        }
+    }
+}
+
+/// What the slab map says of a block, for the slow path of free: its class, and whether it is the
+/// calling heap's.
+pub(crate) fn is_mine(entry: map::Entry) -> bool {
+    let heap = tls::heap();
+    // SAFETY: the calling thread's heap, or one that is none and has no slabs.
+    Heap::is_real(heap) && unsafe { (*heap).id } == entry.owner()
+}

@@ -1,0 +1,301 @@
+//! One thread's front. The fast path is here and in [`tls`] and [`magazine`]: no atomics, no locks,
+//! no block is touched.
+//!
+//! Only the owning thread uses a heap, but for [`Heap::queue`], to which others push, and the
+//! counters, which reports read. Heaps are recycled, never unmapped: their numbers stand in the
+//! slab map, and other threads may look at their queues at any time.
+
+mod birth;
+mod flush;
+pub(crate) mod magazine;
+mod orphans;
+mod outbox;
+mod refill;
+pub(crate) mod tls;
+
+pub(crate) use birth::{after_fork, current, each_heap, shared};
+pub(crate) use flush::{free_remote, is_mine};
+
+use core::ptr::null_mut;
+
+use crate::base::{Class, N_CLASSES};
+use crate::large;
+use crate::slab::{Slab, remote::Queue};
+use crate::space::map::{self, Kind, Window};
+use magazine::Top;
+use outbox::Outbox;
+
+/// A heap's share of one class.
+pub(crate) struct ClassState {
+    /// Slabs with free blocks; the first serves.
+    partial: *mut Slab,
+    /// The last of them.
+    partial_end: *mut Slab,
+    /// Slabs without.
+    full: *mut Slab,
+    /// Full magazines behind the loaded one.
+    stack: magazine::List,
+    /// How many may be there.
+    limit: u16,
+    /// Blocks of the next refill.
+    want: u8,
+    /// Slabs owned.
+    pub(crate) slabs: u32,
+    /// Refills from slabs since the last flush, and flushes since the last refill: what changes
+    /// `limit` when one turns to the other.
+    refills_in_row: u16,
+    flushes_in_row: u16,
+    /// Fresh pages handed out: grows the steps of populating.
+    fresh_pages: u32,
+    /// Refills from slabs, and flushes to them.
+    pub(crate) refills: u32,
+    /// See `refills`.
+    pub(crate) flushes: u32,
+}
+
+impl ClassState {
+    const fn new() -> Self {
+        Self {
+            partial: null_mut(),
+            partial_end: null_mut(),
+            full: null_mut(),
+            stack: magazine::List::new(),
+            limit: 1,
+            want: 0,
+            slabs: 0,
+            refills_in_row: 0,
+            flushes_in_row: 0,
+            fresh_pages: 0,
+            refills: 0,
+            flushes: 0,
+        }
+    }
+}
+
+/// Where refills found blocks, and what came of flushes; the owner writes, reports read.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Counts {
+    /// Refills from a full magazine behind the loaded one.
+    pub(crate) from_stack: u64,
+    /// From a slab of the heap.
+    pub(crate) from_slab: u64,
+    /// Slabs adopted.
+    pub(crate) adopted: u64,
+    /// Fresh slabs.
+    pub(crate) created: u64,
+    /// Slabs of other threads' frees drained, and blocks that they held.
+    pub(crate) drains: u64,
+    /// See `drains`.
+    pub(crate) drained: u64,
+    /// Looks for holes.
+    pub(crate) hole_passes: u64,
+    /// Bytes that they gave back.
+    pub(crate) hole_bytes: u64,
+}
+
+/// A thread's heap.
+///
+/// # Invariants
+/// * `tops[c]` points into a magazine of this heap, or is [`magazine::dummy`].
+/// * `tag` is `id << 8`: the slab map's entry of a slab of mine, XOR `tag`, is its class.
+/// * `window` is some window of the slab map, or one that no address lies in.
+/// * A slab is in `partial` or `full` of its class exactly if the slab map names this heap.
+#[repr(C)]
+pub(crate) struct Heap {
+    tag: usize,
+    id: u32,
+    window: Window,
+    tops: [Top; N_CLASSES],
+    // What follows is used on slow paths only.
+    /// Slabs that other threads freed into.
+    pub(crate) queue: Queue,
+    next: *mut Heap,
+    /// Classes that were ever used, a bit each.
+    used: u128,
+    /// Bytes freed into slabs and resident, about: what looking for holes may gain.
+    dirty: isize,
+    /// The value of `dirty` at which to look.
+    purge_at: isize,
+    /// Bytes of slabs owned.
+    slab_bytes: usize,
+    spare: magazine::List,
+    outbox: Outbox,
+    /// Freed large blocks at hand.
+    pub(crate) large: large::Front,
+    /// Counters for reports.
+    pub(crate) counts: Counts,
+    pub(crate) classes: [ClassState; N_CLASSES],
+}
+
+// SAFETY: the statics NO_HEAP and GONE are never written, see `is_real`.
+unsafe impl Sync for Heap {}
+
+/// The owner number of the two heaps that are none.
+const NOBODY: u32 = remote_orphan() - 1;
+const fn remote_orphan() -> u32 {
+    crate::slab::remote::ORPHAN
+}
+
+const fn nobody() -> Heap {
+    Heap {
+        tag: (NOBODY as usize) << 8,
+        id: NOBODY,
+        // No address lies in a window that starts beyond the address space.
+        window: Window { first: 1 << 60, leaf: core::ptr::null() },
+        tops: [magazine::dummy(); N_CLASSES],
+        queue: Queue::closed(),
+        next: null_mut(),
+        used: 0,
+        dirty: 0,
+        purge_at: isize::MAX,
+        slab_bytes: 0,
+        spare: magazine::List::new(),
+        outbox: Outbox::new(),
+        large: large::Front::new(),
+        counts: Counts {
+            from_stack: 0,
+            from_slab: 0,
+            adopted: 0,
+            created: 0,
+            drains: 0,
+            drained: 0,
+            hole_passes: 0,
+            hole_bytes: 0,
+        },
+        classes: [const { ClassState::new() }; N_CLASSES],
+    }
+}
+
+/// The heap of threads that have none yet.
+pub(crate) static NO_HEAP: Heap = nobody();
+/// The heap of threads that had one, and are ending.
+pub(crate) static GONE: Heap = nobody();
+
+impl Heap {
+    /// Pops a block of a class, or null.
+    ///
+    /// # Safety
+    /// `this` is [`tls::heap`]'s; the class number is below [`N_CLASSES`].
+    #[inline(always)]
+    pub(crate) unsafe fn pop(this: *mut Self, class: usize) -> *mut u8 {
+        // SAFETY: the top points at a slot (invariant). A heap that is none has the dummy, whose
+        // slot holds null, so nothing is written to it.
+        unsafe {
+            let top_of = (&raw mut (*this).tops).cast::<Top>().add(class);
+            let top = *top_of;
+            let block = *top;
+            if !block.is_null() {
+                *top_of = top.sub(1);
+            }
+            block
+        }
+    }
+
+    /// Pushes a block of this heap. False, and nothing is done, if it is not a small block of this
+    /// heap or its magazine is full.
+    ///
+    /// # Safety
+    /// `this` is [`tls::heap`]'s; `block` is anything.
+    #[inline(always)]
+    pub(crate) unsafe fn push(this: *mut Self, block: *mut u8) -> bool {
+        // SAFETY: the index is inside the window's leaf. An entry that differs from the tag by a
+        // class's number is that of a slab of this heap: then the class has a top, and the slot
+        // above a top that is not full is in its magazine. A heap that is none matches no entry.
+        unsafe {
+            let at = (block as usize >> crate::base::size::SLOT_SHIFT)
+                .wrapping_sub((*this).window.first);
+            if at >= map::LEAF_SLOTS {
+                return false;
+            }
+            let entry = (*(*this).window.leaf.add(at)).load(core::sync::atomic::Ordering::Relaxed);
+            let class = entry as usize ^ (*this).tag;
+            if class >= N_CLASSES {
+                return false;
+            }
+            let top_of = (&raw mut (*this).tops).cast::<Top>().add(class);
+            let above = (*top_of).add(1);
+            if above as usize & (magazine::BYTES - 1) == 0 {
+                return false;
+            }
+            above.write(block);
+            *top_of = above;
+            true
+        }
+    }
+
+    /// Takes the window of the slab map that `address` lies in to hand, for the frees to come.
+    ///
+    /// # Safety
+    /// `this` is real and the calling thread's.
+    pub(crate) unsafe fn look_at(this: *mut Self, address: usize) {
+        if let Some(window) = map::window_of(address) {
+            // SAFETY: the caller's.
+            unsafe { (*this).window = window };
+        }
+    }
+
+    /// Whether a thread owns it.
+    #[inline(always)]
+    pub(crate) fn is_real(this: *const Self) -> bool {
+        this != &raw const NO_HEAP && this != &raw const GONE
+    }
+
+    /// Its number in the slab map.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Blocks in this heap's magazines, by class. Racy unless the owner asks.
+    pub(crate) fn in_magazines(&self, class: Class) -> usize {
+        let number = class.number();
+        let mut top = self.tops[number];
+        if top == magazine::dummy() {
+            return 0;
+        }
+        let first = magazine::of(top);
+        let mut n = 0;
+        // SAFETY: between the first slot and the top lie the magazine's slots.
+        unsafe {
+            while top >= first && !(*top).is_null() {
+                n += 1;
+                top = top.sub(1);
+            }
+        }
+        n + self.classes[number].stack.len as usize * class.info().magazine as usize
+    }
+
+    /// Checks the invariants of what this heap owns. Its own thread calls this.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        for number in 1..N_CLASSES {
+            let state = &self.classes[number];
+            let mut count = 0;
+            for (head, wanted) in
+                [(state.partial, crate::slab::State::Partial), (state.full, crate::slab::State::Full)]
+            {
+                let (mut slab, mut before) = (head, null_mut());
+                while !slab.is_null() {
+                    // SAFETY: the lists hold slabs of this heap.
+                    unsafe {
+                        crate::slab::check(slab)?;
+                        if (*slab).state != wanted || (*slab).prev != before {
+                            return Err("a slab is in a list that it does not name");
+                        }
+                        let entry = map::lookup(Slab::base(slab));
+                        if entry.owner() != self.id
+                            || entry.kind() != Kind::Slab(Class::from_number(number).unwrap_or(Class::of(1)))
+                        {
+                            return Err("a slab is not in the slab map as its heap's");
+                        }
+                        before = slab;
+                        slab = (*slab).next;
+                        count += 1;
+                    }
+                }
+            }
+            if count != state.slabs {
+                return Err("a heap has lost a slab");
+            }
+        }
+        Ok(())
+    }
+}

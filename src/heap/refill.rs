@@ -1,0 +1,218 @@
+//! An empty magazine gets blocks: from a full one behind it, from the heap's slabs, from what other
+//! threads have freed, from orphans, from a fresh slab; in this order.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{Ordering::SeqCst, fence};
+
+use super::{ClassState, Heap, magazine, orphans};
+use crate::base::class::MAGAZINE_MAX;
+use crate::base::{Class, knobs};
+use crate::os;
+use crate::slab::{self, Misuse, Slab, State};
+
+/// Blocks of a class's first refill; later ones double.
+const FIRST_WANT: usize = 8;
+/// Pages of a populating step, at most, and at least where there is one.
+const STEP_MAX: u32 = 16;
+const STEP_MIN: u32 = 4;
+
+impl Heap {
+    /// A block of `class`, whose magazine is empty. Null: out of memory.
+    ///
+    /// # Safety
+    /// `this` is real and the calling thread's.
+    pub(crate) unsafe fn refill(this: *mut Self, class: Class) -> *mut u8 {
+        // SAFETY: the caller's; the parts of the heap are borrowed one at a time.
+        unsafe {
+            let heap = &mut *this;
+            let number = class.number();
+            let info = class.info();
+            if let Some(full) = heap.classes[number].stack.pop() {
+                heap.counts.from_stack += 1;
+                let old = heap.tops[number];
+                magazine::clear(full, info);
+                heap.tops[number] = full.add(MAGAZINE_MAX);
+                if old != magazine::dummy() {
+                    heap.spare.push(magazine::of(old));
+                }
+                return Heap::pop(this, number);
+            }
+            if !heap.outbox.is_empty() {
+                heap.flush_outbox();
+            }
+            if !heap.queue.is_empty() {
+                heap.drain_queue();
+            }
+            if heap.tops[number] == magazine::dummy() {
+                let Some(magazine) = heap.empty_magazine() else { return null_mut() };
+                heap.tops[number] = magazine::clear(magazine, info);
+                heap.used |= 1 << number;
+                heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
+            }
+            let first = magazine::of(heap.tops[number]);
+            let state = &mut heap.classes[number];
+            let cap = info.magazine as usize;
+            let want = (state.want as usize * 2).clamp(FIRST_WANT.min(cap), cap);
+            state.want = want as u8;
+            state.refills += 1;
+            state.refills_in_row = state.refills_in_row.saturating_add(1);
+            let top = first.add(magazine::bottom(info) + want);
+            let mut n = 0;
+            while n < want {
+                let slab = heap.classes[number].partial;
+                if slab.is_null() {
+                    if n > 0 || !heap.more_slabs(class) {
+                        break;
+                    }
+                    continue;
+                }
+                let state = &mut heap.classes[number];
+                let step = match state.fresh_pages / 8 {
+                    0..STEP_MIN => 0,
+                    step => step.min(STEP_MAX),
+                };
+                let got = slab::refill(slab, top.sub(n), want - n, step as usize);
+                n += got.blocks;
+                state.fresh_pages = state.fresh_pages.saturating_add(got.fresh_pages as u32);
+                heap.dirty -= (got.warm * info.size as usize) as isize;
+                if !slab::has_free(slab) {
+                    state.unlink(slab);
+                    state.link(slab, State::Full);
+                }
+            }
+            if n == 0 {
+                return null_mut();
+            }
+            // What is not filled lies below; there the sentinel goes.
+            top.sub(n).write(null_mut());
+            heap.tops[number] = top;
+            Heap::pop(this, number)
+        }
+    }
+
+    /// Brings a slab with free blocks of `class` into its list: an orphan, or a fresh one.
+    unsafe fn more_slabs(&mut self, class: Class) -> bool {
+        // SAFETY: the slabs are this heap's from here on.
+        unsafe {
+            if let Some(slab) = orphans::adopt(class, self.id) {
+                // ORDERING: the second rule in `slab::remote`: the map names us before we look.
+                fence(SeqCst);
+                self.counts.adopted += 1;
+                if let Err(misuse) = slab::drain(slab) {
+                    report(misuse, Slab::base(slab));
+                }
+                let state = &mut self.classes[class.number()];
+                state.slabs += 1;
+                self.slab_bytes += class.info().slab_bytes();
+                self.dirty += ((*slab).free as usize * class.size()) as isize;
+                let list = if slab::has_free(slab) { State::Partial } else { State::Full };
+                state.link(slab, list);
+                return true;
+            }
+            let Some(slab) = slab::create(class, self.id) else { return false };
+            self.counts.created += 1;
+            let state = &mut self.classes[class.number()];
+            state.slabs += 1;
+            state.link(slab, State::Partial);
+            self.slab_bytes += class.info().slab_bytes();
+            true
+        }
+    }
+
+    /// A magazine with any content.
+    pub(super) fn empty_magazine(&mut self) -> Option<magazine::Magazine> {
+        self.spare.pop().or_else(magazine::take)
+    }
+
+    /// Takes back what other threads have freed.
+    pub(super) unsafe fn drain_queue(&mut self) {
+        let this: *mut Heap = self;
+        // SAFETY: the queue is not touched by what `drain_slab` does.
+        unsafe {
+            (*this).queue.drain((*this).id, |slab| (*this).drain_slab(slab));
+        }
+    }
+
+    pub(super) unsafe fn drain_slab(&mut self, slab: *mut Slab) {
+        // SAFETY: the map says that the slab is this heap's.
+        unsafe {
+            match slab::drain(slab) {
+                Ok(0) => {}
+                Ok(n) => {
+                    self.counts.drains += 1;
+                    self.counts.drained += n as u64;
+                    self.came_back(slab, n);
+                }
+                Err(misuse) => report(misuse, Slab::base(slab)),
+            }
+        }
+    }
+
+    pub(super) unsafe fn flush_outbox(&mut self) {
+        // SAFETY: the outbox holds blocks that were added and not delivered.
+        if let Err(misuse) = unsafe { self.outbox.flush(orphans::emptied) } {
+            report(misuse, 0);
+        }
+    }
+}
+
+/// Ends the process for a misuse found when blocks are handed back.
+#[cold]
+pub(super) fn report(misuse: Misuse, address: usize) -> ! {
+    let why = match misuse {
+        Misuse::DoubleFree => "double free",
+        Misuse::NotABlock => "invalid pointer: not the start of a block",
+    };
+    os::misuse("free", why, address)
+}
+
+impl ClassState {
+    /// Puts a slab that is in no list into the one for `state`: one with free blocks at the end,
+    /// unless it is the first.
+    pub(super) unsafe fn link(&mut self, slab: *mut Slab, state: State) {
+        // SAFETY: slabs of this heap only.
+        unsafe {
+            (*slab).state = state;
+            match state {
+                State::Full => {
+                    (*slab).prev = null_mut();
+                    (*slab).next = self.full;
+                    if !self.full.is_null() {
+                        (*self.full).prev = slab;
+                    }
+                    self.full = slab;
+                }
+                _ => {
+                    (*slab).prev = self.partial_end;
+                    (*slab).next = null_mut();
+                    if self.partial_end.is_null() {
+                        self.partial = slab;
+                    } else {
+                        (*self.partial_end).next = slab;
+                    }
+                    self.partial_end = slab;
+                }
+            }
+        }
+    }
+
+    /// Takes a slab out of the list that it is in.
+    pub(super) unsafe fn unlink(&mut self, slab: *mut Slab) {
+        // SAFETY: slabs of this heap only.
+        unsafe {
+            let (prev, next) = ((*slab).prev, (*slab).next);
+            if !prev.is_null() {
+                (*prev).next = next;
+            } else if (*slab).state == State::Full {
+                self.full = next;
+            } else {
+                self.partial = next;
+            }
+            if !next.is_null() {
+                (*next).prev = prev;
+            } else if (*slab).state == State::Partial {
+                self.partial_end = prev;
+            }
+        }
+    }
+}

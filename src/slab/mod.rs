@@ -1,0 +1,452 @@
+//! One slab: which of its blocks are free, in a bitmap that is never in the blocks.
+//!
+//! A slab belongs to one heap, and only that heap's thread calls what is here (but for
+//! [`remote`]). The blocks below the watermark have a bit each, set while free; those above have
+//! never been handed out, and neither their bits nor their pages have been touched.
+
+pub(crate) mod remote;
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(crate) use crate::space::superslab::{Slab, State};
+
+use crate::base::size::SLOT_PAGES;
+use crate::base::{Class, ClassInfo, PAGE, SLOT, knobs};
+use crate::os;
+use crate::space::{map, pool};
+
+/// Blocks larger than this are not populated ahead: their pages may never be touched.
+const POPULATE_MAX: usize = 4096;
+
+/// Pages given back from inside slabs in use, for reports.
+pub(crate) static HOLE_PAGES: AtomicU64 = AtomicU64::new(0);
+
+/// Why a pointer cannot be freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Misuse {
+    /// The block is free already.
+    DoubleFree,
+    /// It is not the start of a block that was handed out.
+    NotABlock,
+}
+
+/// A slab of `class` for the heap numbered `owner`, entered in the slab map. `None`: out of memory.
+pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
+    let order = class.info().order as usize;
+    let slab = pool::take_slab(order)?.as_ptr();
+    // SAFETY: the slab is ours until it is in the map.
+    unsafe {
+        (*slab).summary = 0;
+        (*slab).next = null_mut();
+        (*slab).prev = null_mut();
+        (*slab).free = 0;
+        (*slab).watermark = 0;
+        (*slab).freed = 0;
+        (*slab).holes = 0;
+        (*slab).class = class.number() as u8;
+        (*slab).state = State::Partial;
+        if !map::set(Slab::start(slab), 1 << order, map::Entry::slab(owner, class)) {
+            (*slab).state = State::Free;
+            pool::give_slab(slab, order);
+            return None;
+        }
+        Some(slab)
+    }
+}
+
+/// Gives a slab back of which every block is free.
+///
+/// # Safety
+/// The caller's thread owns it, it is in no list, and `free == watermark`.
+pub(crate) unsafe fn release(slab: *mut Slab) {
+    // SAFETY: the caller's.
+    unsafe {
+        debug_assert_eq!((*slab).free, (*slab).watermark);
+        let order = info(slab).order as usize;
+        let mut summary = (*slab).summary;
+        while summary != 0 {
+            Slab::words(slab).add(summary.trailing_zeros() as usize).write(0);
+            summary &= summary - 1;
+        }
+        (*slab).summary = 0;
+        (*slab).state = State::Free;
+        map::set(Slab::start(slab), 1 << order, map::Entry::FOREIGN);
+        pool::give_slab(slab, order);
+    }
+}
+
+/// What is fixed for the slab's class.
+///
+/// # Safety
+/// `slab` is a slab.
+#[inline(always)]
+pub(crate) unsafe fn info(slab: *const Slab) -> &'static ClassInfo {
+    // SAFETY: the caller's; the class of a slab is below N_CLASSES.
+    unsafe { crate::base::CLASSES.get_unchecked((*slab).class as usize) }
+}
+
+/// The index of the block that starts at `address`.
+///
+/// # Safety
+/// `slab` is a slab, `address` lies in it, and no other thread changes its class.
+#[inline(always)]
+pub(crate) unsafe fn index_of(slab: *const Slab, info: &ClassInfo, address: usize) -> Result<usize, Misuse> {
+    let offset = address - Slab::base(slab);
+    let index = info.index_of(offset);
+    if index * info.size as usize == offset { Ok(index) } else { Err(Misuse::NotABlock) }
+}
+
+/// Whether it can hand out a block.
+///
+/// # Safety
+/// The caller's thread owns it.
+#[inline(always)]
+pub(crate) unsafe fn has_free(slab: *const Slab) -> bool {
+    // SAFETY: the caller's.
+    unsafe { (*slab).summary != 0 || (*slab).watermark < info(slab).blocks as u32 }
+}
+
+/// What a refill brought.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Refill {
+    /// Blocks written.
+    pub(crate) blocks: usize,
+    /// How many of them had been freed before, on pages that were still resident.
+    pub(crate) warm: usize,
+    /// Pages that had not been resident.
+    pub(crate) fresh_pages: usize,
+}
+
+/// Takes up to `want` blocks, those freed before first, each kind in address order, and writes
+/// them to `top` and the slots below it, so that they are popped in address order. `step` is how
+/// many fresh pages are worth populating at a time; 0 or 1 for none.
+///
+/// # Safety
+/// The caller's thread owns the slab; `want` slots at and below `top` are its own.
+pub(crate) unsafe fn refill(
+    slab: *mut Slab,
+    top: *mut *mut u8,
+    want: usize,
+    step: usize,
+) -> Refill {
+    // SAFETY: the caller's; all indices are below the class's blocks by the slab's invariants.
+    unsafe {
+        let info = info(slab);
+        let size = info.size as usize;
+        let base = Slab::base(slab);
+        let words = Slab::words(slab);
+        let mut done = Refill::default();
+        let mut n = 0;
+        while n < want && (*slab).summary != 0 {
+            let w = (*slab).summary.trailing_zeros() as usize;
+            let mut bits = *words.add(w);
+            while bits != 0 && n < want {
+                let index = w * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                top.sub(n).write((base + index * size) as *mut u8);
+                n += 1;
+            }
+            words.add(w).write(bits);
+            if bits == 0 {
+                (*slab).summary &= (*slab).summary - 1;
+            }
+        }
+        (*slab).free -= n as u32;
+        done.warm = n;
+        if (*slab).holes != 0 && n != 0 {
+            done.warm = fill_holes(slab, top, n, size);
+        }
+        let fresh = (want - n).min(info.blocks as usize - (*slab).watermark as usize);
+        if fresh != 0 {
+            let first = base + (*slab).watermark as usize * size;
+            for i in 0..fresh {
+                top.sub(n + i).write((first + i * size) as *mut u8);
+            }
+            (*slab).watermark += fresh as u32;
+            let step = if size <= POPULATE_MAX { step } else { 0 };
+            done.fresh_pages = touch(slab, first - base, fresh * size, step, info);
+        }
+        done.blocks = n + fresh;
+        done
+    }
+}
+
+/// Notes that the pages of the blocks just taken will be resident again; returns how many of the
+/// blocks lie on pages that already were.
+unsafe fn fill_holes(slab: *mut Slab, top: *mut *mut u8, n: usize, size: usize) -> usize {
+    let mut warm = 0;
+    // SAFETY: the blocks are the slab's.
+    unsafe {
+        for i in 0..n {
+            let offset = *top.sub(i) as usize - Slab::base(slab);
+            let mut cold = 0;
+            for page in offset / PAGE..(offset + size).div_ceil(PAGE) {
+                let (of, bit) = (slab.add(page / SLOT_PAGES), 1 << (page % SLOT_PAGES));
+                if (*of).resident & bit == 0 {
+                    (*of).resident |= bit;
+                    cold += 1;
+                }
+            }
+            (*slab).holes -= (cold as u32).min((*slab).holes);
+            warm += usize::from(cold == 0);
+        }
+    }
+    warm
+}
+
+/// Notes that the pages of `bytes` from `offset` on become resident, and populates `step` pages
+/// from the first that is not. Returns how many were not.
+unsafe fn touch(slab: *mut Slab, offset: usize, bytes: usize, step: usize, info: &ClassInfo) -> usize {
+    let end = (offset + bytes).div_ceil(PAGE);
+    let mut first = offset / PAGE;
+    // SAFETY: the pages lie in the slab; slot i of it has descriptor i.
+    unsafe {
+        let is_resident =
+            |page: usize| (*slab.add(page / SLOT_PAGES)).resident & 1 << (page % SLOT_PAGES) != 0;
+        while first < end && is_resident(first) {
+            first += 1;
+        }
+        if first == end {
+            return 0;
+        }
+        let mut last = end;
+        if step > 1 && knobs::POPULATE.get() {
+            let pages = info.slab_bytes() / PAGE;
+            let want = (first + step).max(end).min(pages);
+            // What is resident behind ends the step: it would be walked for nothing.
+            while last < want && !is_resident(last) {
+                last += 1;
+            }
+            if last - first > 1 {
+                os::populate(Slab::start(slab).add(first * PAGE), (last - first) * PAGE);
+            }
+        }
+        for page in first..last {
+            (*slab.add(page / SLOT_PAGES)).resident |= 1 << (page % SLOT_PAGES);
+        }
+        last - first
+    }
+}
+
+/// Takes one block back.
+///
+/// # Safety
+/// The caller's thread owns the slab, and `address` lies in it.
+#[inline(always)]
+pub(crate) unsafe fn put(slab: *mut Slab, info: &ClassInfo, address: usize) -> Result<(), Misuse> {
+    // SAFETY: the caller's; the index is below the class's blocks, so the word is the slab's.
+    unsafe {
+        let index = index_of(slab, info, address)?;
+        let word = Slab::words(slab).add(index / 64);
+        let bit = 1u64 << (index % 64);
+        if index >= (*slab).watermark as usize {
+            return Err(Misuse::NotABlock);
+        }
+        if *word & bit != 0 {
+            return Err(Misuse::DoubleFree);
+        }
+        *word |= bit;
+        (*slab).summary |= 1 << (index / 64);
+        (*slab).free += 1;
+        (*slab).freed += 1;
+    }
+    Ok(())
+}
+
+/// Takes back what other threads have freed: moves the remote words into the bitmap. Returns the
+/// number of blocks.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
+    // SAFETY: the caller's.
+    unsafe {
+        let words = Slab::words(slab);
+        let remote = Slab::remote(slab);
+        let mut total = 0;
+        for w in 0..((*slab).watermark as usize).div_ceil(64) {
+            let word = &*remote.add(w);
+            if word.load(Relaxed) == 0 {
+                continue;
+            }
+            // ORDERING: SeqCst pairs with the fetch_or in `remote::deliver`: what the freeing
+            // thread did with the block happened before, and see there for the notice.
+            let bits = word.swap(0, core::sync::atomic::Ordering::SeqCst);
+            let own = words.add(w);
+            if *own & bits != 0 {
+                return Err(Misuse::DoubleFree);
+            }
+            *own |= bits;
+            (*slab).summary |= 1 << w;
+            total += bits.count_ones();
+        }
+        (*slab).free += total;
+        (*slab).freed += total;
+        Ok(total as usize)
+    }
+}
+
+/// Gives back the pages of which every block is free. Returns the bytes.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn purge_holes(slab: *mut Slab) -> usize {
+    // SAFETY: the caller's. A page without a block that is in use has no content.
+    unsafe {
+        let info = info(slab);
+        let size = info.size as usize;
+        let words = Slab::words(slab);
+        let watermark = (*slab).watermark as usize;
+        (*slab).freed = 0;
+        let mut bytes = 0;
+        let mut run = 0..0;
+        let mut flush = |run: core::ops::Range<usize>| {
+            if !run.is_empty()
+                && os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
+            {
+                for page in run.clone() {
+                    (*slab.add(page / SLOT_PAGES)).resident &= !(1 << (page % SLOT_PAGES));
+                }
+                (*slab).holes += run.len() as u32;
+                HOLE_PAGES.fetch_add(run.len() as u64, Relaxed);
+                bytes += run.len() * PAGE;
+            }
+        };
+        // Pages above the watermark may have been populated; they are about to be used, and few.
+        for page in 0..(watermark * size) / PAGE {
+            let resident = (*slab.add(page / SLOT_PAGES)).resident & 1 << (page % SLOT_PAGES) != 0;
+            let first = info.index_of(page * PAGE);
+            let last = info.index_of(page * PAGE + PAGE - 16).min(watermark - 1);
+            if resident && all_set(words, first, last) {
+                if run.end == page {
+                    run.end += 1;
+                } else {
+                    flush(run);
+                    run = page..page + 1;
+                }
+            }
+        }
+        flush(run);
+        bytes
+    }
+}
+
+/// Whether the bits from `first` to `last`, both included, are all set.
+unsafe fn all_set(words: *const u64, first: usize, last: usize) -> bool {
+    let (low, high) = (first / 64, last / 64);
+    for w in low..=high {
+        let mut mask = u64::MAX;
+        if w == low {
+            mask &= u64::MAX << (first % 64);
+        }
+        if w == high {
+            mask &= u64::MAX >> (63 - last % 64);
+        }
+        // SAFETY: the caller's: the words of the slab's bitmap.
+        if unsafe { *words.add(w) } & mask != mask {
+            return false;
+        }
+    }
+    true
+}
+
+/// Bytes of it that may be resident.
+///
+/// # Safety
+/// `slab` is a slab that somebody holds; racy unless the caller owns it.
+pub(crate) unsafe fn resident_bytes(slab: *const Slab) -> usize {
+    // SAFETY: the caller's.
+    unsafe {
+        (0..info(slab).slab_bytes() / SLOT)
+            .map(|i| (*slab.add(i)).resident.count_ones() as usize * PAGE)
+            .sum()
+    }
+}
+
+/// Checks the invariants on [`Slab`].
+///
+/// # Safety
+/// The caller's thread owns it, or nobody changes it.
+pub(crate) unsafe fn check(slab: *const Slab) -> Result<(), &'static str> {
+    // SAFETY: the caller's.
+    unsafe {
+        let info = info(slab);
+        if (*slab).watermark > info.blocks as u32 {
+            return Err("a slab has handed out more blocks than it has");
+        }
+        let mut free = 0;
+        for w in 0..((*slab).watermark as usize).div_ceil(64) {
+            let bits = *Slab::words(slab).add(w);
+            free += bits.count_ones();
+            if ((*slab).summary >> w & 1 != 0) != (bits != 0) {
+                return Err("a slab's summary does not fit its bitmap");
+            }
+        }
+        if free != (*slab).free || free > (*slab).watermark {
+            return Err("a slab's count of free blocks does not fit its bitmap");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec::Vec;
+
+    /// Fills a slab of `bytes`, frees every `keep`-th block only, looks for holes, takes all again.
+    fn life(bytes: usize) {
+        let class = Class::of(bytes);
+        let slab = create(class, 1).unwrap();
+        let all = class.info().blocks as usize;
+        let mut blocks: Vec<*mut u8> = std::vec![null_mut(); all];
+        // SAFETY: the slab is ours, and so are the slots.
+        unsafe {
+            let mut taken = 0;
+            while taken < all {
+                let n = refill(slab, blocks.as_mut_ptr().add(all - 1 - taken), 50.min(all - taken), 0);
+                assert!(n.blocks > 0);
+                taken += n.blocks;
+            }
+            assert!(!has_free(slab));
+            blocks.reverse();
+            for (i, block) in blocks.iter().enumerate() {
+                assert_eq!(*block as usize, Slab::base(slab) + i * class.size());
+                block.write_bytes(i as u8, class.size());
+            }
+            for block in &blocks[..all / 2] {
+                put(slab, class.info(), *block as usize).unwrap();
+                assert_eq!(put(slab, class.info(), *block as usize), Err(Misuse::DoubleFree));
+            }
+            assert_eq!(put(slab, class.info(), blocks[0] as usize + 1), Err(Misuse::NotABlock));
+            check(slab).unwrap();
+            let purged = purge_holes(slab);
+            assert!(purged + 2 * PAGE >= all / 2 * class.size());
+            assert_eq!(purge_holes(slab), 0);
+            for (i, block) in blocks.iter().enumerate().skip(all / 2) {
+                assert!((0..class.size()).all(|at| block.add(at).read() == i as u8), "{bytes} {i}");
+            }
+            let mut again: Vec<*mut u8> = std::vec![null_mut(); all / 2];
+            let n = refill(slab, again.as_mut_ptr().add(all / 2 - 1), all / 2, 0);
+            assert_eq!(n.blocks, all / 2);
+            assert_eq!((*slab).holes, 0);
+            again.reverse();
+            assert_eq!(again, blocks[..all / 2]);
+            for block in &blocks {
+                put(slab, class.info(), *block as usize).unwrap();
+            }
+            check(slab).unwrap();
+            release(slab);
+        }
+    }
+
+    #[test]
+    fn a_slab_of_each_size_lives_and_goes() {
+        for class in 1..crate::base::N_CLASSES {
+            life(Class::from_number(class).unwrap().size());
+        }
+        pool::check().unwrap();
+    }
+}

@@ -1,0 +1,183 @@
+//! Blocks freed by threads that do not own them: one atomic OR for up to 64 of them.
+//!
+//! The freeing thread sets bits in the slab's remote words. Who sets the first since the owner last
+//! looked also pushes the slab on its owner's [`Queue`]; the owner drains the queue when it refills.
+//!
+//! The owner may change meanwhile: its thread dies, the slab is an orphan, another heap adopts it.
+//! The slab map names the owner, and `Notice::pending` says that some thread is responsible for
+//! telling it. Three rules keep every bit from being forgotten:
+//! * A bit is set before `pending` is looked at, and the owner clears `pending` before it looks at
+//!   the words, all sequentially consistent: whoever sees `pending` set can rely on a look to come.
+//! * Who adopts a slab writes its name into the map before it looks at the words; who finds an
+//!   orphan clears `pending` before it reads the map again. So one of them sees the other.
+//! * A slab that reaches a heap that does not own it any more is sent on.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
+
+use super::{Misuse, Slab};
+use crate::space::map::{self, Kind};
+
+/// The owner number of slabs whose thread is gone.
+pub(crate) const ORPHAN: u32 = map::Entry::OWNERS - 1;
+
+/// Marks the queue of a heap without a thread.
+const CLOSED: *mut Slab = core::ptr::dangling_mut::<Slab>();
+
+/// Slabs of a heap into which other threads have freed: a stack that many push to and one empties
+/// as a whole, so no node can come back under a pusher's hand (no ABA).
+pub(crate) struct Queue {
+    head: AtomicPtr<Slab>,
+}
+
+impl Queue {
+    /// A queue that accepts nothing.
+    pub(crate) const fn closed() -> Self {
+        Self { head: AtomicPtr::new(CLOSED) }
+    }
+
+    /// Lets it accept slabs.
+    pub(crate) fn open(&self) {
+        self.head.store(null_mut(), SeqCst);
+    }
+
+    /// Whether there is nothing to drain. A hint.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Relaxed).is_null()
+    }
+
+    /// Pushes a slab of which this thread has set `pending`. False when the queue is closed.
+    fn push(&self, slab: *mut Slab) -> bool {
+        let notice = Slab::notice(slab);
+        let mut head = self.head.load(Relaxed);
+        loop {
+            if head == CLOSED {
+                return false;
+            }
+            notice.next.store(head, Relaxed);
+            // ORDERING: SeqCst publishes `next` to the swap in `take`.
+            match self.head.compare_exchange_weak(head, slab, SeqCst, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn take(&self, leave: *mut Slab) -> *mut Slab {
+        // ORDERING: SeqCst pairs with the push.
+        let head = self.head.swap(leave, SeqCst);
+        if head == CLOSED { null_mut() } else { head }
+    }
+
+    /// Empties the queue, and calls `own` for each slab that the heap numbered `owner` holds;
+    /// others are sent on. Bits set before `own` is called are there for it to drain.
+    pub(crate) fn drain(&self, owner: u32, own: impl FnMut(*mut Slab)) {
+        Self::walk(self.take(null_mut()), owner, own);
+    }
+
+    /// As [`Queue::drain`], and accepts nothing from then on.
+    pub(crate) fn close(&self, owner: u32, own: impl FnMut(*mut Slab)) {
+        Self::walk(self.take(CLOSED), owner, own);
+    }
+
+    fn walk(mut slab: *mut Slab, owner: u32, mut own: impl FnMut(*mut Slab)) {
+        while !slab.is_null() {
+            let notice = Slab::notice(slab);
+            let next = notice.next.load(Relaxed);
+            // ORDERING: SeqCst: the first rule at the head of the file.
+            notice.pending.store(0, SeqCst);
+            fence(SeqCst);
+            if map::lookup(Slab::base(slab)).owner() == owner {
+                own(slab);
+            } else {
+                notify(slab);
+            }
+            slab = next;
+        }
+    }
+}
+
+/// Finds the queue of the heap with a number; set once, by `heap`, which layers above.
+pub(crate) type Finder = fn(u32) -> Option<&'static Queue>;
+static FINDER: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+/// Tells this module how queues are found. Before the first heap exists.
+pub(crate) fn set_finder(finder: Finder) {
+    FINDER.store(finder as *mut (), Relaxed);
+}
+
+fn queue_of(owner: u32) -> Option<&'static Queue> {
+    let finder = FINDER.load(Relaxed);
+    if finder.is_null() {
+        return None;
+    }
+    // SAFETY: only `set_finder` writes it.
+    let finder: Finder = unsafe { core::mem::transmute(finder) };
+    finder(owner)
+}
+
+/// Sets the bits of `mask` in remote word `w` of the slab and sees that the owner learns of it.
+/// True when the slab is an orphan of which these seem to have been the last blocks in use.
+///
+/// # Safety
+/// The blocks are in use, and the caller frees them with this.
+pub(crate) unsafe fn deliver(slab: *mut Slab, w: usize, mask: u64) -> Result<bool, Misuse> {
+    // SAFETY: the caller's: a block in use keeps its slab.
+    let word = unsafe { &*Slab::remote(slab).add(w) };
+    // Read before the bits are set: afterwards the slab may be anybody's.
+    let owner = map::lookup(Slab::base(slab)).owner();
+    // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and
+    // the first rule at the head of the file.
+    if word.fetch_or(mask, SeqCst) & mask != 0 {
+        return Err(Misuse::DoubleFree);
+    }
+    notify(slab);
+    if owner != ORPHAN {
+        return Ok(false);
+    }
+    // SAFETY: headers stay; the count is only a hint and heals.
+    let live = unsafe { &(*slab).orphan_live };
+    Ok(live.fetch_sub(mask.count_ones(), Relaxed) == mask.count_ones())
+}
+
+/// Sees that the owner of the slab looks at its remote words after this.
+fn notify(slab: *mut Slab) {
+    let notice = Slab::notice(slab);
+    loop {
+        // ORDERING: SeqCst: the first rule at the head of the file. The load is for speed.
+        if notice.pending.load(SeqCst) != 0 || notice.pending.swap(1, SeqCst) != 0 {
+            return;
+        }
+        // This thread is responsible now.
+        loop {
+            let entry = map::lookup(Slab::base(slab));
+            let queue = match entry.kind() {
+                Kind::Slab(_) if entry.owner() != ORPHAN => queue_of(entry.owner()),
+                _ => None,
+            };
+            if let Some(queue) = queue {
+                if queue.push(slab) {
+                    return;
+                }
+                // Closed between our look at the map and the push: the map says more now, or as
+                // soon as the dying thread gets to it.
+                if map::lookup(Slab::base(slab)) == entry {
+                    crate::os::yield_now();
+                }
+                continue;
+            }
+            // ORDERING: SeqCst: the second rule at the head of the file.
+            notice.pending.store(0, SeqCst);
+            fence(SeqCst);
+            if map::lookup(Slab::base(slab)) == entry {
+                return;
+            }
+            break;
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! Where slabs come from and where they go: the SuperSlabs of the process, under one lock.
+//!
+//! SuperSlabs with free slots stand in lists by the largest slab that fits, so that small slabs do
+//! not break up what large ones need. Free slots that are still resident are counted in the warm
+//! budget; their SuperSlabs queue by the time when the first such slot appeared, and the oldest are
+//! purged, all such slots of a SuperSlab at a time, when the budget is exceeded.
+//!
+//! Callers: `slab` (slabs), `large` (whole SuperSlabs for page runs).
+
+use core::ptr::{self, NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use super::superslab::{LENT_END, Slab, State, SuperSlab};
+use super::warm;
+use crate::base::size::SLOT_PAGES;
+use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
+use crate::os;
+use crate::sync::Lock;
+
+/// Orders of slabs: 64, 128, 256 and 512 KiB.
+const ORDERS: usize = 4;
+/// The list of SuperSlabs that are free as a whole.
+const EMPTY: usize = ORDERS;
+/// Not in a list: nothing free.
+const NONE: u8 = 0xff;
+/// All slots but the header's.
+const ALL: u32 = !1;
+/// SuperSlabs mapped by one call, at most.
+const BATCH_MAX: usize = 16;
+/// Purging starts when the budget is exceeded by this much, and ends when it is met.
+const SLACK: usize = 2 << 20;
+
+struct Pool {
+    lists: [*mut SuperSlab; ORDERS + 1],
+    oldest: *mut SuperSlab,
+    newest: *mut SuperSlab,
+    count: usize,
+}
+
+// SAFETY: the pointers are to headers that only the holder of the lock uses.
+unsafe impl Send for Pool {}
+
+const NEW: Pool =
+    Pool { lists: [null_mut(); ORDERS + 1], oldest: null_mut(), newest: null_mut(), count: 0 };
+
+static POOL: Lock<Pool> = Lock::new(NEW);
+/// The SuperSlab mapped last; the others follow by `earlier`.
+static LAST: AtomicPtr<SuperSlab> = AtomicPtr::new(null_mut());
+/// SuperSlabs mapped, slabs taken and given, slots purged: for reports.
+pub(crate) static SUPERSLABS: AtomicU64 = AtomicU64::new(0);
+/// See [`SUPERSLABS`].
+pub(crate) static SLABS_TAKEN: AtomicU64 = AtomicU64::new(0);
+/// See [`SUPERSLABS`].
+pub(crate) static SLABS_GIVEN: AtomicU64 = AtomicU64::new(0);
+
+/// Where groups of free slots for a slab of `order` begin.
+const fn groups(free: u32, order: usize) -> u32 {
+    let mut groups = free;
+    if order >= 1 {
+        groups &= groups >> 1 & 0x5555_5555;
+    }
+    if order >= 2 {
+        groups &= groups >> 2 & 0x1111_1111;
+    }
+    if order >= 3 {
+        groups &= groups >> 4 & 0x0101_0101;
+    }
+    groups
+}
+
+/// The slots of a slab of `order` that starts at `slot`.
+const fn span(slot: usize, order: usize) -> u32 {
+    (((1u64 << (1 << order)) - 1) as u32) << slot
+}
+
+impl Pool {
+    /// Puts `ss` into the list that its free slots ask for.
+    unsafe fn relist(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held; `ss` and its neighbours are headers.
+        unsafe {
+            let list = match (*ss).free {
+                0 => NONE,
+                ALL => EMPTY as u8,
+                free => {
+                    let mut order = ORDERS - 1;
+                    while groups(free, order) == 0 {
+                        order -= 1;
+                    }
+                    order as u8
+                }
+            };
+            if list == (*ss).list {
+                return;
+            }
+            if (*ss).list != NONE {
+                if (*ss).prev.is_null() {
+                    self.lists[(*ss).list as usize] = (*ss).next;
+                } else {
+                    (*(*ss).prev).next = (*ss).next;
+                }
+                if !(*ss).next.is_null() {
+                    (*(*ss).next).prev = (*ss).prev;
+                }
+            }
+            (*ss).list = list;
+            if list != NONE {
+                let head = self.lists[list as usize];
+                (*ss).prev = null_mut();
+                (*ss).next = head;
+                if !head.is_null() {
+                    (*head).prev = ss;
+                }
+                self.lists[list as usize] = ss;
+            }
+        }
+    }
+
+    /// Enters `ss` into the queue of those with free resident slots, or takes it out, as it should.
+    unsafe fn requeue(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held; `ss` and its neighbours are headers.
+        unsafe {
+            let queued = (*ss).dirty != 0;
+            if queued == (*ss).queued {
+                return;
+            }
+            (*ss).queued = queued;
+            if queued {
+                (*ss).older = self.newest;
+                (*ss).newer = null_mut();
+                if self.newest.is_null() {
+                    self.oldest = ss;
+                } else {
+                    (*self.newest).newer = ss;
+                }
+                self.newest = ss;
+            } else {
+                if (*ss).older.is_null() {
+                    self.oldest = (*ss).newer;
+                } else {
+                    (*(*ss).older).newer = (*ss).newer;
+                }
+                if (*ss).newer.is_null() {
+                    self.newest = (*ss).older;
+                } else {
+                    (*(*ss).newer).older = (*ss).older;
+                }
+            }
+        }
+    }
+
+    /// Takes the slots in `mask` out of the free ones.
+    unsafe fn remove(&mut self, ss: *mut SuperSlab, mask: u32) {
+        // SAFETY: the lock is held.
+        unsafe {
+            warm::keep(-(resident_bytes(ss, mask & (*ss).dirty) as isize));
+            (*ss).free &= !mask;
+            (*ss).dirty &= !mask;
+            self.relist(ss);
+            self.requeue(ss);
+        }
+    }
+
+    /// Adds the slots in `mask` to the free ones; `dirty` of them have resident pages.
+    unsafe fn insert(&mut self, ss: *mut SuperSlab, mask: u32, dirty: u32) {
+        // SAFETY: the lock is held.
+        unsafe {
+            (*ss).free |= mask;
+            (*ss).dirty |= dirty;
+            self.relist(ss);
+            self.requeue(ss);
+            warm::keep(resident_bytes(ss, dirty) as isize);
+        }
+    }
+
+    /// Maps SuperSlabs, more at once the more there are. False when not even one can be had.
+    fn grow(&mut self) -> bool {
+        let piecewise = !knobs::SUPERSLABS.get();
+        let batch = if knobs::BATCH.get() && !piecewise {
+            (self.count / 8).clamp(1, BATCH_MAX)
+        } else {
+            1
+        };
+        for batch in [batch, 1] {
+            let bytes = batch * SUPERSLAB;
+            let start = if piecewise {
+                os::reserve_aligned(bytes, SUPERSLAB)
+            } else {
+                os::map_aligned(0, bytes, SUPERSLAB)
+            };
+            let Some(start) = start else { continue };
+            // SAFETY: just reserved by us.
+            if piecewise && !unsafe { os::commit(start, SLOT) } {
+                // SAFETY: nobody has seen it.
+                unsafe { os::unmap(start, bytes) };
+                continue;
+            }
+            self.count += batch;
+            SUPERSLABS.fetch_add(batch as u64, Relaxed);
+            for i in (0..batch).rev() {
+                // SAFETY: fresh zeroed memory, ours alone, and a zeroed header is valid.
+                unsafe { self.enter(start.add(i * SUPERSLAB).cast(), piecewise) };
+            }
+            return true;
+        }
+        false
+    }
+
+    unsafe fn enter(&mut self, ss: NonNull<SuperSlab>, piecewise: bool) {
+        let ss = ss.as_ptr();
+        // SAFETY: the caller's: a zeroed header that nobody else knows of.
+        unsafe {
+            (*ss).list = NONE;
+            (*ss).piecewise = piecewise;
+            (*ss).earlier = LAST.load(Relaxed);
+            // ORDERING: Release publishes `earlier` to `each`.
+            LAST.store(ss, Release);
+            self.insert(ss, ALL, 0);
+        }
+    }
+}
+
+unsafe fn resident_bytes(ss: *const SuperSlab, mut slots: u32) -> usize {
+    let mut pages = 0;
+    while slots != 0 {
+        // SAFETY: the slots are free, so the holder of the lock owns their descriptors.
+        pages += unsafe { (*ss).slabs[slots.trailing_zeros() as usize].resident.count_ones() };
+        slots &= slots - 1;
+    }
+    pages as usize * PAGE
+}
+
+/// A slab of `order` (64 KiB << order), with its descriptor reset except for `resident`, and its
+/// bitmap zero. `None`: out of memory.
+pub(crate) fn take_slab(order: usize) -> Option<NonNull<Slab>> {
+    let mut pool = POOL.lock();
+    let ss = loop {
+        if let Some(ss) = pool.lists[order..].iter().find(|ss| !ss.is_null()) {
+            break *ss;
+        }
+        if !pool.grow() {
+            return None;
+        }
+    };
+    // SAFETY: the lock is held, and the lists hold headers with a fitting group.
+    unsafe {
+        let free = groups((*ss).free, order);
+        let warm = free & (*ss).dirty;
+        let slot = if warm != 0 { warm } else { free }.trailing_zeros() as usize;
+        pool.remove(ss, span(slot, order));
+        let piecewise = (*ss).piecewise;
+        drop(pool);
+        let slab = &raw mut (*ss).slabs[slot];
+        if piecewise && !os::commit(Slab::start(slab), SLOT << order) {
+            POOL.lock().insert(ss, span(slot, order), 0);
+            return None;
+        }
+        SLABS_TAKEN.fetch_add(1, Relaxed);
+        warm::used((SLOT << order) as isize);
+        NonNull::new(slab)
+    }
+}
+
+/// Takes a slab back, and gives the oldest free memory to the system if too much is warm.
+///
+/// # Safety
+/// The slab came from [`take_slab`] with this order, all its blocks are free, its bitmap and
+/// remote words are zero, its map entries are cleared, and its `resident` fields are right.
+pub(crate) unsafe fn give_slab(slab: *mut Slab, order: usize) {
+    let ss = SuperSlab::around(slab as usize);
+    warm::used(-((SLOT << order) as isize));
+    SLABS_GIVEN.fetch_add(1, Relaxed);
+    // SAFETY: the caller owns the slab's slots until they are inserted.
+    unsafe {
+        let slot = (slab as usize - &raw const (*ss).slabs as usize) / size_of::<Slab>();
+        let mask = span(slot, order);
+        if (*ss).piecewise && os::decommit(Slab::start(slab), SLOT << order) {
+            for i in 0..1 << order {
+                (*ss).slabs[slot + i].resident = 0;
+            }
+        }
+        let mut dirty = 0;
+        for i in slot..slot + (1 << order) {
+            if (*ss).slabs[i].resident != 0 {
+                dirty |= 1 << i;
+            }
+        }
+        POOL.lock().insert(ss, mask, dirty);
+    }
+    if warm::excess() > SLACK {
+        purge_to(warm::budget());
+    }
+}
+
+/// Gives free slots back to the system, oldest first, until at most `target` warm bytes are left.
+/// False when nothing was given back.
+pub(crate) fn purge_to(target: usize) -> bool {
+    let mut done = false;
+    while warm::WARM.load(Relaxed) > target as isize {
+        let mut pool = POOL.lock();
+        let ss = pool.oldest;
+        if ss.is_null() {
+            break;
+        }
+        // SAFETY: the lock is held. The slots are taken out while the system works on them, so the
+        // lock need not be held meanwhile.
+        unsafe {
+            let mask = (*ss).dirty;
+            let bytes = resident_bytes(ss, mask);
+            pool.remove(ss, mask);
+            drop(pool);
+            let dirty = purge_slots(ss, mask);
+            POOL.lock().insert(ss, mask, dirty);
+            if dirty == mask {
+                // Refused (locked memory, say): it would be refused again.
+                break;
+            }
+            done |= bytes > 0;
+        }
+    }
+    done
+}
+
+/// Purges the slots in `mask`, neighbours together; returns those that stayed resident.
+unsafe fn purge_slots(ss: *mut SuperSlab, mask: u32) -> u32 {
+    let mut refused = 0;
+    let mut left = mask;
+    while left != 0 {
+        let first = left.trailing_zeros() as usize;
+        let count = (left >> first).trailing_ones() as usize;
+        let run = (((1u64 << count) - 1) as u32) << first;
+        left &= !run;
+        // SAFETY: the slots are free and taken out of the pool: this thread's alone.
+        unsafe {
+            let start = NonNull::new_unchecked(ss.cast::<u8>().add(first * SLOT));
+            if os::purge(start, count * SLOT) {
+                for slot in first..first + count {
+                    (*ss).slabs[slot].resident = 0;
+                }
+            } else {
+                refused |= run;
+            }
+        }
+    }
+    refused
+}
+
+/// A whole SuperSlab, for page runs. The borrower may use the first slot from byte 128 up to
+/// [`LENT_END`], and all of the others; the content is undefined. `None`: out of memory.
+pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
+    let mut pool = POOL.lock();
+    loop {
+        let mut ss = pool.lists[EMPTY];
+        // SAFETY: the lock is held.
+        unsafe {
+            while !ss.is_null() && (*ss).piecewise {
+                ss = (*ss).next;
+            }
+            if !ss.is_null() {
+                pool.remove(ss, ALL);
+                (*ss).lent = true;
+                return NonNull::new(ss.cast());
+            }
+        }
+        if !knobs::SUPERSLABS.get() {
+            let fresh = os::map_aligned(0, SUPERSLAB, SUPERSLAB)?;
+            pool.count += 1;
+            // SAFETY: fresh memory, ours alone.
+            unsafe { pool.enter(fresh.cast(), false) };
+        } else if !pool.grow() {
+            return None;
+        }
+    }
+}
+
+/// Takes a lent SuperSlab back; `resident_bytes` of it, without the header, may be resident.
+///
+/// # Safety
+/// It came from [`take_superslab`], nothing in it is used, its map entries are cleared.
+pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
+    let ss: *mut SuperSlab = start.as_ptr().cast();
+    // SAFETY: the borrower's, until it is inserted. The parts of the header that were lent are
+    // made what slabs expect: zero.
+    unsafe {
+        (*ss).lent = false;
+        ptr::write_bytes((&raw mut (*ss).slabs).cast::<u8>(), 0, size_of_val(&(*ss).slabs));
+        let header = start.add(PAGE);
+        if !os::purge(header, LENT_END - PAGE) {
+            ptr::write_bytes(header.as_ptr(), 0, LENT_END - PAGE);
+        }
+        let dirty = if resident_bytes == 0 { 0 } else { ALL };
+        if dirty != 0 {
+            // Which pages they are is not known; count them as they were counted to us.
+            let per_slot = (resident_bytes / PAGE).div_ceil(SLOTS - 1).min(SLOT_PAGES);
+            let slabs = &mut (*ss).slabs;
+            for slab in &mut slabs[1..] {
+                slab.resident = ((1u32 << per_slot) - 1) as u16;
+            }
+        }
+        POOL.lock().insert(ss, ALL, dirty);
+    }
+    if warm::excess() > SLACK {
+        purge_to(warm::budget());
+    }
+}
+
+/// Maps the first SuperSlab now (`HAKMEM_TINY_PREALLOCATE`).
+pub(crate) fn preallocate() {
+    let mut pool = POOL.lock();
+    if pool.count == 0 {
+        pool.grow();
+    }
+}
+
+/// Calls `f` for each slab that somebody holds, with the slots that it takes. Racy while other
+/// threads run: for reports and checks.
+pub(crate) fn each_slab(mut f: impl FnMut(*mut Slab)) {
+    // ORDERING: Acquire pairs with the Release in `enter`.
+    let mut ss = LAST.load(Acquire);
+    while !ss.is_null() {
+        // SAFETY: headers are never unmapped.
+        unsafe {
+            if !(*ss).lent {
+                for slot in 1..SLOTS {
+                    let slab = &raw mut (*ss).slabs[slot];
+                    if (*ss).free & 1 << slot == 0 && (*slab).state != State::Free {
+                        f(slab);
+                    }
+                }
+            }
+            ss = (*ss).earlier;
+        }
+    }
+}
+
+/// Walks the lists and the queue: what each header says must be what they say.
+pub(crate) fn check() -> Result<(), &'static str> {
+    let pool = POOL.lock();
+    // SAFETY: the lock is held.
+    unsafe {
+        for (list, head) in pool.lists.iter().enumerate() {
+            let (mut ss, mut before) = (*head, null_mut());
+            while !ss.is_null() {
+                if (*ss).list as usize != list || (*ss).prev != before {
+                    return Err("a SuperSlab is in a list that it does not name");
+                }
+                if (*ss).dirty & !(*ss).free != 0 || (*ss).free & 1 != 0 {
+                    return Err("a SuperSlab has slots that are warm and not free");
+                }
+                if (*ss).queued != ((*ss).dirty != 0) {
+                    return Err("a SuperSlab with warm slots is not queued");
+                }
+                before = ss;
+                ss = (*ss).next;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In the child of a fork: if a thread that is gone held the lock, forgets what was free (it may
+/// be half-linked) and starts anew.
+///
+/// # Safety
+/// No other thread exists.
+pub(crate) unsafe fn after_fork() {
+    // SAFETY: the caller's.
+    unsafe {
+        if POOL.reset() {
+            let mut ss = LAST.load(Relaxed);
+            while !ss.is_null() {
+                // Slots that come back later start new lists.
+                (*ss).free = 0;
+                (*ss).dirty = 0;
+                (*ss).list = NONE;
+                (*ss).queued = false;
+                ss = (*ss).earlier;
+            }
+            *POOL.value() = NEW;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_aligned_and_whole() {
+        assert_eq!(groups(ALL, 0), ALL);
+        assert_eq!(groups(ALL, 1), 0x5555_5554);
+        assert_eq!(groups(ALL, 2), 0x1111_1110);
+        assert_eq!(groups(ALL, 3), 0x0101_0100);
+        assert_eq!(groups(0b1110, 1), 0b100);
+        assert_eq!(span(8, 3), 0xff00);
+        assert_eq!(span(24, 3), 0xff00_0000);
+    }
+
+    #[test]
+    fn slabs_come_zeroed_and_go_back() {
+        for order in [0, 3, 1, 2, 0, 3] {
+            let slab = take_slab(order).unwrap().as_ptr();
+            let start = Slab::start(slab);
+            assert_eq!(start.as_ptr() as usize % (SLOT << order), 0);
+            // SAFETY: the slab is ours.
+            unsafe {
+                (*slab).resident = 1;
+                start.write(1);
+                give_slab(slab, order);
+            }
+            check().unwrap();
+        }
+        while purge_to(0) {}
+    }
+}

@@ -1,0 +1,191 @@
+//! The header of a SuperSlab: 2 MiB of address space, aligned to its size, cut into 32 slots.
+//!
+//! ```text
+//! slot 0   page 0       this struct: the pool's words, then a `Slab` for each slot
+//!          pages 1-4    bitmaps of free blocks, 64 words for each slot (owner only)
+//!          pages 5-8    remote words, 64 for each slot (any thread, atomic)
+//!          page 15      `Notice` for each slot (any thread, atomic)
+//! slots 1-31            blocks
+//! ```
+//! A page of the header is touched when it is first needed: a SuperSlab that nothing was ever freed
+//! in costs one. A slab of several slots starts at a multiple of its size and uses the structures
+//! of its first slot.
+//!
+//! SuperSlabs are never unmapped. A thread may be about to write the `Notice` of a slab whose last
+//! block has just been taken back by its owner, so headers must stay; the memory behind them goes
+//! back to the system all the same.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+use crate::base::size::SLOT_SHIFT;
+use crate::base::{ClassInfo, PAGE, SLOT, SLOTS, SUPERSLAB};
+
+/// Words of a slab's bitmap.
+pub(crate) const WORDS: usize = 64;
+const BITS_AT: usize = PAGE;
+const REMOTE_AT: usize = BITS_AT + SLOTS * WORDS * 8;
+const NOTICE_AT: usize = SLOT - PAGE;
+const SLABS_AT: usize = 2048;
+
+/// What a slot's slab is to its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// The slot is free, or not the first of its slab.
+    #[expect(dead_code, reason = "the zeroed state")]
+    Free = 0,
+    /// In its heap's list of slabs with free blocks.
+    Partial = 1,
+    /// In its heap's list of slabs without free blocks.
+    Full = 2,
+    /// Its thread is gone; in the list of orphans of its class.
+    Orphan = 3,
+}
+
+/// One slab, as its owner sees it. Nobody else reads or writes it.
+///
+/// # Invariants
+/// * The blocks numbered below `watermark` have been handed out at least once; the others never,
+///   and neither their bits nor their pages have been touched.
+/// * `free` is the number of bits set in the bitmap; all are of blocks below `watermark`.
+/// * Bit `w` of `summary` is set exactly if word `w` is not zero.
+/// * `resident` has a bit for each page of the slot that may be resident. Slots behind the first
+///   of a slab use only this field.
+#[repr(C, align(64))]
+pub(crate) struct Slab {
+    /// Which words of the bitmap have a bit.
+    pub(crate) summary: u64,
+    /// Next in the list that `state` names.
+    pub(crate) next: *mut Slab,
+    /// The one before it, or null.
+    pub(crate) prev: *mut Slab,
+    /// Bits set in the bitmap.
+    pub(crate) free: u32,
+    /// Blocks ever handed out.
+    pub(crate) watermark: u32,
+    /// Blocks that came back since the last look for holes.
+    pub(crate) freed: u32,
+    /// Pages of this slot that may be resident.
+    pub(crate) resident: u16,
+    /// Number of its class.
+    pub(crate) class: u8,
+    /// What it is to its owner.
+    pub(crate) state: State,
+    /// Pages below the watermark that have been purged, in the whole slab.
+    pub(crate) holes: u32,
+    /// While an orphan: blocks that the program still holds, or an estimate that heals.
+    pub(crate) orphan_live: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Slab>() == 64);
+
+/// How a thread tells a slab's owner that remote words have bits.
+///
+/// # Invariants
+/// `pending` is 1 from the moment that one thread has taken it on itself to tell the owner, until
+/// the owner has taken the slab from its queue (or nobody needs to be told). Only who changed it
+/// from 0 to 1, and after a successful push the owner of the queue, may write `next` or set it back.
+#[repr(C)]
+pub(crate) struct Notice {
+    /// See the invariants.
+    pub(crate) pending: AtomicU32,
+    /// Next in the owner's queue.
+    pub(crate) next: AtomicPtr<Slab>,
+}
+
+/// The first page of a SuperSlab. The fields before `slabs` are the pool's, under its lock.
+#[repr(C, align(4096))]
+pub(crate) struct SuperSlab {
+    /// Next in the pool's list for `list`.
+    pub(crate) next: *mut SuperSlab,
+    /// The one before it.
+    pub(crate) prev: *mut SuperSlab,
+    /// Next in the queue of those with free resident slots, towards the newest.
+    pub(crate) newer: *mut SuperSlab,
+    /// The one before it in that queue.
+    pub(crate) older: *mut SuperSlab,
+    /// The SuperSlab mapped before this one; never changes.
+    pub(crate) earlier: *mut SuperSlab,
+    /// Slots that are free, a bit each; never slot 0.
+    pub(crate) free: u32,
+    /// Free slots with resident pages.
+    pub(crate) dirty: u32,
+    /// The pool's list that it is in.
+    pub(crate) list: u8,
+    /// It is in the queue of those with free resident slots.
+    pub(crate) queued: bool,
+    /// Its slots are mapped one by one (`HAKMEM_TINY_USE_SUPERSLAB=0`).
+    pub(crate) piecewise: bool,
+    /// It is lent as a whole, for page runs.
+    pub(crate) lent: bool,
+    _reserved: [u8; SLABS_AT - 52],
+    /// A slab for each slot; the first is unused.
+    pub(crate) slabs: [Slab; SLOTS],
+}
+
+const _: () = assert!(size_of::<SuperSlab>() == PAGE);
+
+impl SuperSlab {
+    /// The SuperSlab that `address` lies in, if it lies in one.
+    #[inline(always)]
+    pub(crate) fn around(address: usize) -> *mut SuperSlab {
+        ptr::with_exposed_provenance_mut(address & !(SUPERSLAB - 1))
+    }
+}
+
+impl Slab {
+    /// The slab of the class described by `info` that `address` lies in.
+    #[inline(always)]
+    pub(crate) fn around(address: usize, info: &ClassInfo) -> *mut Slab {
+        let slot = (address & (SUPERSLAB - 1)) >> SLOT_SHIFT;
+        let first = slot & !((1 << info.order) - 1);
+        ((address & !(SUPERSLAB - 1)) + SLABS_AT + first * size_of::<Slab>()) as *mut Slab
+    }
+
+    #[inline(always)]
+    fn slot(this: *const Slab) -> usize {
+        ((this as usize & (SUPERSLAB - 1)) - SLABS_AT) / size_of::<Slab>()
+    }
+
+    #[inline(always)]
+    fn header(this: *const Slab) -> usize {
+        this as usize & !(SUPERSLAB - 1)
+    }
+
+    /// Its first byte.
+    #[inline(always)]
+    pub(crate) fn base(this: *const Slab) -> usize {
+        Self::header(this) + Self::slot(this) * SLOT
+    }
+
+    /// Its first byte, as the pool and the slab map want it.
+    #[inline(always)]
+    pub(crate) fn start(this: *const Slab) -> NonNull<u8> {
+        // SAFETY: a slab is never in slot 0 of the first page of the address space.
+        unsafe { NonNull::new_unchecked(Self::base(this) as *mut u8) }
+    }
+
+    /// Its bitmap of [`WORDS`] words.
+    #[inline(always)]
+    pub(crate) fn words(this: *const Slab) -> *mut u64 {
+        (Self::header(this) + BITS_AT + Self::slot(this) * (WORDS * 8)) as *mut u64
+    }
+
+    /// Its remote words.
+    #[inline(always)]
+    pub(crate) fn remote(this: *const Slab) -> *const AtomicU64 {
+        (Self::header(this) + REMOTE_AT + Self::slot(this) * (WORDS * 8)) as *const AtomicU64
+    }
+
+    /// Its notice. Any thread that holds a block of the slab may use it, and it outlives the slab.
+    #[inline(always)]
+    pub(crate) fn notice<'a>(this: *const Slab) -> &'a Notice {
+        let at = Self::header(this) + NOTICE_AT + Self::slot(this) * size_of::<Notice>();
+        // SAFETY: headers are never unmapped, and zeroed memory is a valid Notice.
+        unsafe { &*(at as *const Notice) }
+    }
+}
+
+/// Where the part of a header that a borrower of a whole SuperSlab may use ends.
+pub(crate) const LENT_END: usize = NOTICE_AT;
