@@ -66,7 +66,8 @@ extern "C" {
  * size of 0. NULL with errno = ENOMEM if there is no memory or `size` exceeds PTRDIFF_MAX. errno is
  * untouched on success. Thread-safe.
  */
-HAK_ATTRIBUTE((malloc, alloc_size(1), warn_unused_result)) void *hak_malloc(size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((malloc, alloc_size(1), warn_unused_result))
+void *hak_malloc(size_t size) HAK_NOTHROW;
 
 /**
  * Allocates `size` bytes and tells how many the caller may really use.
@@ -74,14 +75,16 @@ HAK_ATTRIBUTE((malloc, alloc_size(1), warn_unused_result)) void *hak_malloc(size
  * @param actual receives that number, at least `size`, if it is not NULL; untouched on failure.
  * @return as hak_malloc(). Thread-safe.
  */
-HAK_ATTRIBUTE((malloc, warn_unused_result)) void *hak_malloc_at_least(size_t size, size_t *actual) HAK_NOTHROW;
+HAK_ATTRIBUTE((malloc, warn_unused_result))
+void *hak_malloc_at_least(size_t size, size_t *actual) HAK_NOTHROW;
 
 /**
  * Allocates `n * size` zeroed bytes, aligned to 16; calloc() under a name of our own.
  *
  * @return as hak_malloc(); NULL with errno = ENOMEM also if the product overflows. Thread-safe.
  */
-HAK_ATTRIBUTE((malloc, alloc_size(1, 2), warn_unused_result)) void *hak_calloc(size_t n, size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((malloc, alloc_size(1, 2), warn_unused_result))
+void *hak_calloc(size_t n, size_t size) HAK_NOTHROW;
 
 /**
  * Changes the size of a block, moving it if it must; realloc() under a name of our own.
@@ -93,12 +96,14 @@ HAK_ATTRIBUTE((malloc, alloc_size(1, 2), warn_unused_result)) void *hak_calloc(s
  * longer the caller's. NULL with errno = ENOMEM if there is no memory: `ptr` is then still the
  * caller's, unchanged. Thread-safe, but nobody else may use or free `ptr` meanwhile.
  */
-HAK_ATTRIBUTE((alloc_size(2), warn_unused_result)) void *hak_realloc(void *ptr, size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((alloc_size(2), warn_unused_result))
+void *hak_realloc(void *ptr, size_t size) HAK_NOTHROW;
 
 /**
  * hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows.
  */
-HAK_ATTRIBUTE((alloc_size(2, 3), warn_unused_result)) void *hak_reallocarray(void *ptr, size_t n, size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((alloc_size(2, 3), warn_unused_result))
+void *hak_reallocarray(void *ptr, size_t n, size_t size) HAK_NOTHROW;
 
 /**
  * Frees a block; free() under a name of our own. Does nothing for NULL, and leaves errno alone.
@@ -127,7 +132,8 @@ void hak_free_aligned_sized(void *ptr, size_t alignment, size_t size) HAK_NOTHRO
  * @return as hak_malloc(); NULL with errno = EINVAL if the alignment exceeds the greatest power of two
  * in a size_t. Thread-safe.
  */
-HAK_ATTRIBUTE((malloc, alloc_size(2), warn_unused_result)) void *hak_aligned_alloc(size_t alignment, size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((malloc, alloc_size(2), warn_unused_result))
+void *hak_aligned_alloc(size_t alignment, size_t size) HAK_NOTHROW;
 
 /**
  * Allocates `size` bytes at a multiple of `alignment` into `*memptr`; posix_memalign() under a name of
@@ -136,7 +142,8 @@ HAK_ATTRIBUTE((malloc, alloc_size(2), warn_unused_result)) void *hak_aligned_all
  * @return 0; EINVAL if `alignment` is not a power of two or is less than sizeof(void *); ENOMEM. On
  * failure `*memptr` is untouched; errno always is. The caller owns the block. Thread-safe.
  */
-HAK_ATTRIBUTE((nonnull(1), warn_unused_result)) int hak_posix_memalign(void **memptr, size_t alignment, size_t size) HAK_NOTHROW;
+HAK_ATTRIBUTE((nonnull(1), warn_unused_result))
+int hak_posix_memalign(void **memptr, size_t alignment, size_t size) HAK_NOTHROW;
 
 /**
  * How many bytes of a block its owner may use: at least what was asked for; 0 for NULL.
