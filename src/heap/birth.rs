@@ -97,7 +97,6 @@ fn take() -> Option<*mut Heap> {
     };
     // SAFETY: it is this thread's now.
     unsafe {
-        (*heap).purge_at = 2 << 20;
         (*heap).queue.open();
     }
     Some(heap)
@@ -206,6 +205,8 @@ unsafe fn empty(heap: &mut Heap) {
         }
         heap.used = 0;
         heap.dirty = 0;
+        heap.holes = 0;
+        heap.freed = 0;
         // Slabs that were pushed meanwhile are orphans now, so none is `own`.
         heap.queue.close(heap.id, |_| {});
         heap.window = NO_HEAP.window;

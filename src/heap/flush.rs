@@ -6,9 +6,9 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use super::refill::report;
 use super::{Heap, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
-use crate::base::{CLASSES, Class, knobs};
+use crate::base::{CLASSES, Class, PAGE, knobs};
 use crate::slab::{self, Misuse, Slab, State, remote};
-use crate::space::map;
+use crate::space::{map, warm};
 
 /// Bytes in the stack of full magazines of a class, at most.
 const STACK_BYTES: usize = 1 << 20;
@@ -18,6 +18,13 @@ const STACK_MAX: usize = 64;
 const SPARES: u32 = 16;
 /// Free bytes inside slabs in use that are not worth a look.
 const HOLES_MIN: usize = 1 << 20;
+/// Flushes without a refill between them after which a class is taken to be shrinking. Then its
+/// magazine gets little room: each block in it keeps a page, and perhaps a slab, from going back.
+const SHRINKING: u16 = 16;
+/// That room.
+const SHRINKING_ROOM: usize = 8;
+/// Pages that must be free side by side to be worth a system call.
+const RUN_MIN: usize = 2;
 
 impl Heap {
     /// Pushes a block of this heap whose magazine is full.
@@ -70,7 +77,7 @@ impl Heap {
             let swing = state.refills_in_row.min(state.flushes_in_row);
             let most = (STACK_BYTES / per_magazine).min(STACK_MAX) as u16;
             if knobs::MAGAZINE.get() {
-                state.limit = (state.limit + swing).min(most.max(1));
+                state.limit = (state.limit + swing).clamp(1, most.max(1));
             }
             state.refills_in_row = 0;
             state.flushes_in_row = 0;
@@ -78,11 +85,10 @@ impl Heap {
         state.flushes_in_row = state.flushes_in_row.saturating_add(1);
         state.flushes += 1;
         let mut also = 0;
-        if state.limit > 1 && state.flushes_in_row > 4 * state.limit + 8 {
+        if state.limit > 0 && state.flushes_in_row > 4 * state.limit + 8 {
             // It only shrinks: what is kept is not used.
-            also = state.stack.len / 2;
             state.limit /= 2;
-            state.flushes_in_row = 0;
+            also = state.stack.len.saturating_sub(state.limit as u32);
         }
         // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
         unsafe {
@@ -103,8 +109,8 @@ impl Heap {
             if !self.outbox.is_empty() {
                 self.flush_outbox();
             }
-            if self.dirty > self.purge_at {
-                self.look_for_holes(8);
+            if self.freed > HOLES_MIN && self.has_holes() {
+                self.look_for_holes(false);
             }
         }
     }
@@ -122,7 +128,7 @@ impl Heap {
                 let block = *at as usize;
                 let slab = Slab::around(block, info);
                 let index = info.index_of(block - Slab::base(slab));
-                _mm_prefetch::<_MM_HINT_T0>(Slab::words(slab).add(index / 64).cast());
+                _mm_prefetch::<_MM_HINT_T0>(Slab::words(slab, info).add(index / 64).cast());
                 _mm_prefetch::<_MM_HINT_T0>(slab.cast());
                 at = at.sub(1);
             }
@@ -132,7 +138,11 @@ impl Heap {
                 self.put(*at as usize, class);
                 at = at.sub(1);
             }
-            self.tops[number] = magazine::clear(first, info);
+            self.tops[number] = if self.classes[number].flushes_in_row > SHRINKING {
+                magazine::clear_for(first, info, SHRINKING_ROOM)
+            } else {
+                magazine::clear(first, info)
+            };
         }
     }
 
@@ -162,6 +172,7 @@ impl Heap {
             let info = &CLASSES[(*slab).class as usize];
             let state = &mut self.classes[(*slab).class as usize];
             self.dirty += (n * info.size as usize) as isize;
+            self.freed += n * info.size as usize;
             if (*slab).state == State::Full {
                 state.unlink(slab);
                 state.link(slab, State::Partial);
@@ -181,8 +192,9 @@ impl Heap {
             let info = &CLASSES[(*slab).class as usize];
             self.classes[(*slab).class as usize].slabs -= 1;
             self.slab_bytes -= info.slab_bytes();
-            let holes = (*slab).holes as usize * crate::base::PAGE;
+            let holes = (*slab).holes as usize * PAGE;
             let free = (*slab).free as usize * info.size as usize;
+            self.holes -= holes.min(self.holes);
             self.dirty -= free.saturating_sub(holes) as isize;
             (*slab).holes = 0;
             slab::release(slab);
@@ -213,7 +225,7 @@ impl Heap {
                     }
                 }
             }
-            heap.look_for_holes(1);
+            heap.look_for_holes(true);
         }
     }
 
@@ -237,33 +249,45 @@ impl Heap {
         }
     }
 
-    /// Gives back pages inside slabs in use of which every block is free; looks at slabs that got
-    /// one of `share` of their blocks back since the last look.
-    pub(crate) unsafe fn look_for_holes(&mut self, share: usize) {
+    /// Whether looking for holes may be worth it: much is free, and enough of it is new.
+    fn has_holes(&self) -> bool {
+        let kept = self.slab_bytes - self.holes.min(self.slab_bytes);
+        let dirty = self.dirty.max(0) as usize;
+        let used = kept.saturating_sub(dirty);
+        dirty > (used / 2).max(HOLES_MIN) + warm::earned() && self.freed > (used + dirty) / 8
+    }
+
+    /// Gives back pages inside slabs in use of which every block is free; all of them, or only
+    /// those of slabs of which a page or more came back since the last look.
+    pub(crate) unsafe fn look_for_holes(&mut self, all: bool) {
         self.counts.hole_passes += 1;
-        if knobs::HOLE_PURGE.get() {
-            let mut classes = self.used;
-            while classes != 0 {
-                let number = classes.trailing_zeros() as usize;
-                classes &= classes - 1;
-                let info = &CLASSES[number];
-                let mut slab = self.classes[number].partial;
-                while !slab.is_null() {
-                    // SAFETY: the list holds slabs of this heap.
-                    unsafe {
-                        if (*slab).freed as usize * share >= info.blocks as usize || share == 1 {
-                            let bytes = slab::purge_holes(slab);
-                            self.dirty -= bytes as isize;
-                            self.counts.hole_bytes += bytes as u64;
-                        }
-                        slab = (*slab).next;
+        self.freed = 0;
+        if !knobs::HOLE_PURGE.get() {
+            return;
+        }
+        // Where most is free, what is left is in single pages.
+        let mostly_free = self.dirty.max(0) as usize > (self.slab_bytes - self.holes.min(self.slab_bytes)) / 4 * 3;
+        let least = if all || mostly_free { 1 } else { RUN_MIN };
+        let mut classes = self.used;
+        while classes != 0 {
+            let number = classes.trailing_zeros() as usize;
+            classes &= classes - 1;
+            let size = CLASSES[number].size as usize;
+            let mut slab = self.classes[number].partial;
+            while !slab.is_null() {
+                // SAFETY: the list holds slabs of this heap.
+                unsafe {
+                    if all || (*slab).freed as usize * size >= PAGE {
+                        let bytes = slab::purge_holes(slab, least);
+                        self.dirty -= bytes as isize;
+                        self.holes += bytes;
+                        self.counts.hole_bytes += bytes as u64;
+                        warm::gave_back(bytes);
                     }
+                    slab = (*slab).next;
                 }
             }
         }
-        // What could not go back now may when an eighth more is free.
-        let floor = HOLES_MIN.max(self.slab_bytes / 4) as isize;
-        self.purge_at = floor.max(self.dirty + (self.slab_bytes / 8).max(HOLES_MIN) as isize);
     }
 }
 
@@ -283,9 +307,9 @@ pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
         }
         let heap = tls::heap();
         let result = if Heap::is_real(heap) && knobs::OUTBOX.get() {
-            (*heap).outbox.add(slab, index, orphans::emptied)
+            (*heap).outbox.add(slab, class, index, orphans::emptied)
         } else {
-            match remote::deliver(slab, index / 64, 1 << (index % 64)) {
+            match remote::deliver(slab, info, index / 64, 1 << (index % 64)) {
                 Ok(true) => {
                     orphans::emptied(slab);
                     Ok(())

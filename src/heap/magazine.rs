@@ -66,6 +66,20 @@ pub(crate) unsafe fn clear(magazine: Magazine, info: &ClassInfo) -> Top {
     }
 }
 
+/// As [`clear`], with room for `room` blocks at most.
+///
+/// # Safety
+/// The magazine is the caller's.
+#[inline(always)]
+pub(crate) unsafe fn clear_for(magazine: Magazine, info: &ClassInfo, room: usize) -> Top {
+    // SAFETY: a slot at or above the bottom.
+    unsafe {
+        let top = magazine.add(bottom(info).max(MAGAZINE_MAX - room));
+        top.write(null_mut());
+        top
+    }
+}
+
 /// A list of magazines, linked through their first slots.
 pub(crate) struct List {
     head: Magazine,

@@ -112,10 +112,12 @@ pub(crate) struct Heap {
     next: *mut Heap,
     /// Classes that were ever used, a bit each.
     used: u128,
-    /// Bytes freed into slabs and resident, about: what looking for holes may gain.
+    /// Bytes that are free in slabs and resident, about: what looking for holes may gain.
     dirty: isize,
-    /// The value of `dirty` at which to look.
-    purge_at: isize,
+    /// Bytes that are free in slabs and not resident.
+    holes: usize,
+    /// Bytes freed into slabs since the last look for holes.
+    freed: usize,
     /// Bytes of slabs owned.
     slab_bytes: usize,
     spare: magazine::List,
@@ -147,7 +149,8 @@ const fn nobody() -> Heap {
         next: null_mut(),
         used: 0,
         dirty: 0,
-        purge_at: isize::MAX,
+        holes: 0,
+        freed: 0,
         slab_bytes: 0,
         spare: magazine::List::new(),
         outbox: Outbox::new(),

@@ -7,6 +7,7 @@
 
 use core::ptr::null_mut;
 
+use crate::base::Class;
 use crate::slab::{Misuse, Slab, remote};
 
 const LEN: usize = 8;
@@ -16,7 +17,9 @@ const ADDS: u32 = 512;
 #[derive(Clone, Copy)]
 struct Place {
     slab: *mut Slab,
-    word: usize,
+    /// The slab's class, which a block in use keeps; the slab itself is its owner's to read.
+    class: Class,
+    word: u8,
     mask: u64,
 }
 
@@ -30,12 +33,9 @@ pub(super) struct Outbox {
     pub(super) atomics: u64,
 }
 
-/// What became of a delivery: an orphan that may be empty now.
-pub(super) type MaybeEmpty = Option<*mut Slab>;
-
 impl Outbox {
     pub(super) const fn new() -> Self {
-        let empty = Place { slab: null_mut(), word: 0, mask: 0 };
+        let empty = Place { slab: null_mut(), class: Class::of(0), word: 0, mask: 0 };
         Self { places: [empty; LEN], adds: 0, blocks: 0, atomics: 0 }
     }
 
@@ -52,14 +52,15 @@ impl Outbox {
     pub(super) unsafe fn add(
         &mut self,
         slab: *mut Slab,
+        class: Class,
         index: usize,
         emptied: impl Fn(*mut Slab),
     ) -> Result<(), Misuse> {
-        let (word, bit) = (index / 64, 1u64 << (index % 64));
-        let place = ((slab as usize / size_of::<Slab>()) ^ word.wrapping_mul(5)) % LEN;
+        let (word, bit) = ((index / 64) as u8, 1u64 << (index % 64));
+        let place = ((slab as usize / size_of::<Slab>()) ^ (word as usize * 5)) % LEN;
         let at = &mut self.places[place];
         if at.slab != slab || at.word != word {
-            let old = core::mem::replace(at, Place { slab, word, mask: bit });
+            let old = core::mem::replace(at, Place { slab, class, word, mask: bit });
             if old.mask != 0 {
                 // SAFETY: these blocks were added and not delivered.
                 unsafe { self.deliver(old, &emptied)? };
@@ -101,7 +102,7 @@ impl Outbox {
         self.blocks += place.mask.count_ones() as u64;
         self.atomics += 1;
         // SAFETY: the caller's.
-        if unsafe { remote::deliver(place.slab, place.word, place.mask)? } {
+        if unsafe { remote::deliver(place.slab, place.class.info(), place.word as usize, place.mask)? } {
             emptied(place.slab);
         }
         Ok(())

@@ -6,9 +6,10 @@ use core::sync::atomic::{Ordering::SeqCst, fence};
 
 use super::{ClassState, Heap, magazine, orphans};
 use crate::base::class::MAGAZINE_MAX;
-use crate::base::{Class, knobs};
+use crate::base::{Class, PAGE, knobs};
 use crate::os;
 use crate::slab::{self, Misuse, Slab, State};
+use crate::space::warm;
 
 /// Blocks of a class's first refill; later ones double.
 const FIRST_WANT: usize = 8;
@@ -74,7 +75,18 @@ impl Heap {
                 let got = slab::refill(slab, top.sub(n), want - n, step as usize);
                 n += got.blocks;
                 state.fresh_pages = state.fresh_pages.saturating_add(got.fresh_pages as u32);
+                if got.fresh_pages != 0 {
+                    warm::regret(got.fresh_pages * PAGE);
+                }
                 heap.dirty -= (got.warm * info.size as usize) as isize;
+                if got.refilled_holes != 0 {
+                    let bytes = got.refilled_holes * PAGE;
+                    heap.holes -= bytes.min(heap.holes);
+                    // What else is free on these pages is resident with them.
+                    heap.dirty += bytes as isize;
+                    heap.dirty -= ((got.blocks - got.warm) * info.size as usize) as isize;
+                    warm::regret(bytes);
+                }
                 if !slab::has_free(slab) {
                     state.unlink(slab);
                     state.link(slab, State::Full);

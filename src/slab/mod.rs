@@ -63,10 +63,11 @@ pub(crate) unsafe fn release(slab: *mut Slab) {
     // SAFETY: the caller's.
     unsafe {
         debug_assert_eq!((*slab).free, (*slab).watermark);
-        let order = info(slab).order as usize;
+        let info = info(slab);
+        let order = info.order as usize;
         let mut summary = (*slab).summary;
         while summary != 0 {
-            Slab::words(slab).add(summary.trailing_zeros() as usize).write(0);
+            Slab::words(slab, info).add(summary.trailing_zeros() as usize).write(0);
             summary &= summary - 1;
         }
         (*slab).summary = 0;
@@ -114,8 +115,10 @@ pub(crate) struct Refill {
     pub(crate) blocks: usize,
     /// How many of them had been freed before, on pages that were still resident.
     pub(crate) warm: usize,
-    /// Pages that had not been resident.
+    /// Pages above the watermark that had not been resident.
     pub(crate) fresh_pages: usize,
+    /// Pages that had been purged.
+    pub(crate) refilled_holes: usize,
 }
 
 /// Takes up to `want` blocks, those freed before first, each kind in address order, and writes
@@ -135,7 +138,7 @@ pub(crate) unsafe fn refill(
         let info = info(slab);
         let size = info.size as usize;
         let base = Slab::base(slab);
-        let words = Slab::words(slab);
+        let words = Slab::words(slab, info);
         let mut done = Refill::default();
         let mut n = 0;
         while n < want && (*slab).summary != 0 {
@@ -155,7 +158,9 @@ pub(crate) unsafe fn refill(
         (*slab).free -= n as u32;
         done.warm = n;
         if (*slab).holes != 0 && n != 0 {
+            let holes = (*slab).holes;
             done.warm = fill_holes(slab, top, n, size);
+            done.refilled_holes = (holes - (*slab).holes) as usize;
         }
         let fresh = (want - n).min(info.blocks as usize - (*slab).watermark as usize);
         if fresh != 0 {
@@ -238,7 +243,7 @@ pub(crate) unsafe fn put(slab: *mut Slab, info: &ClassInfo, address: usize) -> R
     // SAFETY: the caller's; the index is below the class's blocks, so the word is the slab's.
     unsafe {
         let index = index_of(slab, info, address)?;
-        let word = Slab::words(slab).add(index / 64);
+        let word = Slab::words(slab, info).add(index / 64);
         let bit = 1u64 << (index % 64);
         if index >= (*slab).watermark as usize {
             return Err(Misuse::NotABlock);
@@ -262,8 +267,9 @@ pub(crate) unsafe fn put(slab: *mut Slab, info: &ClassInfo, address: usize) -> R
 pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
     // SAFETY: the caller's.
     unsafe {
-        let words = Slab::words(slab);
-        let remote = Slab::remote(slab);
+        let info = info(slab);
+        let words = Slab::words(slab, info);
+        let remote = Slab::remote(slab, info);
         let mut total = 0;
         for w in 0..((*slab).watermark as usize).div_ceil(64) {
             let word = &*remote.add(w);
@@ -287,22 +293,23 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
     }
 }
 
-/// Gives back the pages of which every block is free. Returns the bytes.
+/// Gives back the pages of which every block is free, where at least `least` lie side by side.
+/// Returns the bytes.
 ///
 /// # Safety
 /// The caller's thread owns the slab.
-pub(crate) unsafe fn purge_holes(slab: *mut Slab) -> usize {
+pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
     // SAFETY: the caller's. A page without a block that is in use has no content.
     unsafe {
         let info = info(slab);
         let size = info.size as usize;
-        let words = Slab::words(slab);
+        let words = Slab::words(slab, info);
         let watermark = (*slab).watermark as usize;
         (*slab).freed = 0;
         let mut bytes = 0;
         let mut run = 0..0;
         let mut flush = |run: core::ops::Range<usize>| {
-            if !run.is_empty()
+            if run.len() >= least
                 && os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
             {
                 for page in run.clone() {
@@ -377,7 +384,7 @@ pub(crate) unsafe fn check(slab: *const Slab) -> Result<(), &'static str> {
         }
         let mut free = 0;
         for w in 0..((*slab).watermark as usize).div_ceil(64) {
-            let bits = *Slab::words(slab).add(w);
+            let bits = *Slab::words(slab, info).add(w);
             free += bits.count_ones();
             if ((*slab).summary >> w & 1 != 0) != (bits != 0) {
                 return Err("a slab's summary does not fit its bitmap");
@@ -422,9 +429,9 @@ mod tests {
             }
             assert_eq!(put(slab, class.info(), blocks[0] as usize + 1), Err(Misuse::NotABlock));
             check(slab).unwrap();
-            let purged = purge_holes(slab);
+            let purged = purge_holes(slab, 1);
             assert!(purged + 2 * PAGE >= all / 2 * class.size());
-            assert_eq!(purge_holes(slab), 0);
+            assert_eq!(purge_holes(slab, 1), 0);
             for (i, block) in blocks.iter().enumerate().skip(all / 2) {
                 assert!((0..class.size()).all(|at| block.add(at).read() == i as u8), "{bytes} {i}");
             }

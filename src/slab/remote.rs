@@ -20,6 +20,7 @@ use core::sync::atomic::{
 };
 
 use super::{Misuse, Slab};
+use crate::base::ClassInfo;
 use crate::space::map::{self, Kind};
 
 /// The owner number of slabs whose thread is gone.
@@ -126,9 +127,14 @@ fn queue_of(owner: u32) -> Option<&'static Queue> {
 ///
 /// # Safety
 /// The blocks are in use, and the caller frees them with this.
-pub(crate) unsafe fn deliver(slab: *mut Slab, w: usize, mask: u64) -> Result<bool, Misuse> {
+pub(crate) unsafe fn deliver(
+    slab: *mut Slab,
+    info: &ClassInfo,
+    w: usize,
+    mask: u64,
+) -> Result<bool, Misuse> {
     // SAFETY: the caller's: a block in use keeps its slab.
-    let word = unsafe { &*Slab::remote(slab).add(w) };
+    let word = unsafe { &*Slab::remote(slab, info).add(w) };
     // Read before the bits are set: afterwards the slab may be anybody's.
     let owner = map::lookup(Slab::base(slab)).owner();
     // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and

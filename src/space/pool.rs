@@ -10,7 +10,7 @@
 use core::ptr::{self, NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use super::superslab::{LENT_END, Slab, State, SuperSlab};
+use super::superslab::{Slab, State, SuperSlab};
 use super::warm;
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
@@ -304,24 +304,40 @@ pub(crate) fn purge_to(target: usize) -> bool {
         // SAFETY: the lock is held. The slots are taken out while the system works on them, so the
         // lock need not be held meanwhile.
         unsafe {
-            let mask = (*ss).dirty;
-            let bytes = resident_bytes(ss, mask);
+            let dirty = (*ss).dirty;
+            let bytes = resident_bytes(ss, dirty);
+            let mask = if (*ss).free == ALL { ALL } else { dirty };
             pool.remove(ss, mask);
             drop(pool);
-            let dirty = purge_slots(ss, mask);
-            POOL.lock().insert(ss, mask, dirty);
-            if dirty == mask {
+            let refused = purge_slots(ss, mask) & dirty;
+            POOL.lock().insert(ss, mask, refused);
+            if refused == dirty {
                 // Refused (locked memory, say): it would be refused again.
                 break;
             }
             done |= bytes > 0;
+            warm::gave_back(bytes);
         }
     }
     done
 }
 
-/// Purges the slots in `mask`, neighbours together; returns those that stayed resident.
+/// Purges the slots in `mask`, neighbours together; returns those that stayed resident. If they are
+/// all that there are, so go the bitmaps and remote words, which are zero.
 unsafe fn purge_slots(ss: *mut SuperSlab, mask: u32) -> u32 {
+    // SAFETY: the slots are free and taken out of the pool: this thread's alone.
+    unsafe {
+        if mask == ALL {
+            let start = NonNull::new_unchecked(ss.cast::<u8>().add(PAGE));
+            if os::purge(start, SUPERSLAB - PAGE) {
+                let slabs = &mut (*ss).slabs;
+                for slab in &mut slabs[1..] {
+                    slab.resident = 0;
+                }
+                return 0;
+            }
+        }
+    }
     let mut refused = 0;
     let mut left = mask;
     while left != 0 {
@@ -344,8 +360,8 @@ unsafe fn purge_slots(ss: *mut SuperSlab, mask: u32) -> u32 {
     refused
 }
 
-/// A whole SuperSlab, for page runs. The borrower may use the first slot from byte 128 up to
-/// [`LENT_END`], and all of the others; the content is undefined. `None`: out of memory.
+/// A whole SuperSlab, for page runs. The borrower may use all of it
+/// from byte `superslab::LENT_FROM` on; the content is undefined. `None`: out of memory.
 pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
     let mut pool = POOL.lock();
     loop {
@@ -384,8 +400,8 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
         (*ss).lent = false;
         ptr::write_bytes((&raw mut (*ss).slabs).cast::<u8>(), 0, size_of_val(&(*ss).slabs));
         let header = start.add(PAGE);
-        if !os::purge(header, LENT_END - PAGE) {
-            ptr::write_bytes(header.as_ptr(), 0, LENT_END - PAGE);
+        if !os::purge(header, SLOT - PAGE) {
+            ptr::write_bytes(header.as_ptr(), 0, SLOT - PAGE);
         }
         let dirty = if resident_bytes == 0 { 0 } else { ALL };
         if dirty != 0 {

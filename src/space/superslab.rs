@@ -1,13 +1,16 @@
 //! The header of a SuperSlab: 2 MiB of address space, aligned to its size, cut into 32 slots.
 //!
 //! ```text
-//! slot 0   page 0       this struct: the pool's words, then a `Slab` for each slot
-//!          pages 1-4    bitmaps of free blocks, 64 words for each slot (owner only)
-//!          pages 5-8    remote words, 64 for each slot (any thread, atomic)
-//!          page 15      `Notice` for each slot (any thread, atomic)
+//! slot 0   page 0       this struct: the pool's words, a `Notice` for each slot (any thread,
+//!                       atomic), a `Slab` for each slot (its owner only)
+//!          page 1       bitmaps of free blocks (owner only), 8 words for each slot
+//!          page 2       remote words (any thread, atomic), 8 for each slot
+//!          pages 3-6    bitmaps, 64 words for each slot
+//!          pages 7-10   remote words, 64 for each slot
 //! slots 1-31            blocks
 //! ```
-//! A page of the header is touched when it is first needed: a SuperSlab that nothing was ever freed
+//! A slab of up to 512 blocks uses the short bitmap, a cache line, and one of more the long one. A
+//! page of the header is touched when it is first needed: a SuperSlab that nothing was ever freed
 //! in costs one. A slab of several slots starts at a multiple of its size and uses the structures
 //! of its first slot.
 //!
@@ -21,11 +24,17 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use crate::base::size::SLOT_SHIFT;
 use crate::base::{ClassInfo, PAGE, SLOT, SLOTS, SUPERSLAB};
 
-/// Words of a slab's bitmap.
-pub(crate) const WORDS: usize = 64;
-const BITS_AT: usize = PAGE;
-const REMOTE_AT: usize = BITS_AT + SLOTS * WORDS * 8;
-const NOTICE_AT: usize = SLOT - PAGE;
+/// Blocks that a short bitmap has room for.
+const SHORT_BLOCKS: u16 = 512;
+/// log2 of the bytes of a short and of a long bitmap.
+const SHORT_SHIFT: u32 = 6;
+const LONG_SHIFT: u32 = 9;
+const SHORT_AT: usize = PAGE;
+const SHORT_REMOTE_AT: usize = 2 * PAGE;
+const LONG_AT: usize = 3 * PAGE;
+const LONG_REMOTE_AT: usize = LONG_AT + (SLOTS << LONG_SHIFT);
+const _: () = assert!(LONG_REMOTE_AT + (SLOTS << LONG_SHIFT) <= SLOT);
+const NOTICE_AT: usize = 128;
 const SLABS_AT: usize = 2048;
 
 /// What a slot's slab is to its owner.
@@ -119,7 +128,9 @@ pub(crate) struct SuperSlab {
     pub(crate) piecewise: bool,
     /// It is lent as a whole, for page runs.
     pub(crate) lent: bool,
-    _reserved: [u8; SLABS_AT - 52],
+    _reserved: [u8; NOTICE_AT - 52],
+    _notices: [Notice; SLOTS],
+    _lent: [u8; SLABS_AT - LENT_FROM],
     /// A slab for each slot; the first is unused.
     pub(crate) slabs: [Slab; SLOTS],
 }
@@ -166,16 +177,26 @@ impl Slab {
         unsafe { NonNull::new_unchecked(Self::base(this) as *mut u8) }
     }
 
-    /// Its bitmap of [`WORDS`] words.
+    /// Its bitmap, as long as its class, described by `info`, needs.
     #[inline(always)]
-    pub(crate) fn words(this: *const Slab) -> *mut u64 {
-        (Self::header(this) + BITS_AT + Self::slot(this) * (WORDS * 8)) as *mut u64
+    pub(crate) fn words(this: *const Slab, info: &ClassInfo) -> *mut u64 {
+        let (at, shift) = if info.blocks <= SHORT_BLOCKS {
+            (SHORT_AT, SHORT_SHIFT)
+        } else {
+            (LONG_AT, LONG_SHIFT)
+        };
+        (Self::header(this) + at + (Self::slot(this) << shift)) as *mut u64
     }
 
-    /// Its remote words.
+    /// Its remote words, as many.
     #[inline(always)]
-    pub(crate) fn remote(this: *const Slab) -> *const AtomicU64 {
-        (Self::header(this) + REMOTE_AT + Self::slot(this) * (WORDS * 8)) as *const AtomicU64
+    pub(crate) fn remote(this: *const Slab, info: &ClassInfo) -> *const AtomicU64 {
+        let (at, shift) = if info.blocks <= SHORT_BLOCKS {
+            (SHORT_REMOTE_AT, SHORT_SHIFT)
+        } else {
+            (LONG_REMOTE_AT, LONG_SHIFT)
+        };
+        (Self::header(this) + at + (Self::slot(this) << shift)) as *const AtomicU64
     }
 
     /// Its notice. Any thread that holds a block of the slab may use it, and it outlives the slab.
@@ -187,5 +208,6 @@ impl Slab {
     }
 }
 
-/// Where the part of a header that a borrower of a whole SuperSlab may use ends.
-pub(crate) const LENT_END: usize = NOTICE_AT;
+/// Where the part of a header that a borrower of a whole SuperSlab may use begins. It ends with the
+/// first slot.
+pub(crate) const LENT_FROM: usize = NOTICE_AT + SLOTS * size_of::<Notice>();

@@ -5,7 +5,9 @@
 //! oldest back as soon as the sum is over [`budget`]; so a process that goes idle is already
 //! small, and no thread has to see to it.
 
-use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crate::os;
 
 /// Resident bytes that are free and kept: empty slabs, free runs, cached large blocks.
 pub(crate) static WARM: AtomicIsize = AtomicIsize::new(0);
@@ -16,10 +18,56 @@ pub(crate) static FLOOR: AtomicUsize = AtomicUsize::new(8 << 20);
 /// The share of the bytes in use, in per cent (`HAKMEM_WARM_PERCENT`).
 pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 
+/// Bytes given back that have not been missed yet.
+static OUT: AtomicUsize = AtomicUsize::new(0);
+/// See [`earned`].
+static EARNED: AtomicUsize = AtomicUsize::new(0);
+/// When memory was last missed, in ms.
+static MISSED_AT: AtomicU64 = AtomicU64::new(0);
+/// After this many ms without a miss, half of what was earned lapses.
+const HALF_LIFE: u64 = 1000;
+
+/// Notes that `bytes` went back to the system.
+pub(crate) fn gave_back(bytes: usize) {
+    OUT.fetch_add(bytes, Relaxed);
+}
+
+/// Notes that `bytes` had to be had from the system. As far as as much had been given back, that
+/// was too early: so much more may stay from now on, until it is no longer missed.
+pub(crate) fn regret(bytes: usize) {
+    let missed = bytes.min(OUT.load(Relaxed));
+    if missed != 0 {
+        // A race loses or gains a few pages of an estimate.
+        OUT.fetch_sub(missed.min(OUT.load(Relaxed)), Relaxed);
+        EARNED.fetch_add(missed, Relaxed);
+        MISSED_AT.store(os::now_ms(), Relaxed);
+    }
+}
+
+/// Bytes that may stay resident because as much was missed lately when it did not: a program that
+/// frees and takes the same memory again and again pays for it once.
+pub(crate) fn earned() -> usize {
+    let earned = EARNED.load(Relaxed);
+    if earned == 0 {
+        return 0;
+    }
+    let (now, missed) = (os::now_ms(), MISSED_AT.load(Relaxed));
+    if now.saturating_sub(missed) < HALF_LIFE {
+        return earned;
+    }
+    let halves = (now - missed) / HALF_LIFE;
+    let left = if halves < 64 { earned >> halves } else { 0 };
+    EARNED.store(left, Relaxed);
+    // What is still out was not missed within a half-life: it will not be.
+    OUT.store(0, Relaxed);
+    MISSED_AT.store(now, Relaxed);
+    left
+}
+
 /// Free bytes that may stay resident now.
 pub(crate) fn budget() -> usize {
     let live = LIVE.load(Relaxed).max(0) as usize;
-    FLOOR.load(Relaxed) + live / 100 * PERCENT.load(Relaxed)
+    FLOOR.load(Relaxed) + live / 100 * PERCENT.load(Relaxed) + earned()
 }
 
 /// Bytes by which the warm memory exceeds the budget.
