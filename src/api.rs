@@ -13,11 +13,10 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::base::class::LINEAR_MAX;
-use crate::base::{Class, PAGE, SMALL_MAX, align_up, knobs};
+use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
 use crate::heap::{self, Heap, tls};
 use crate::large::{self, Request, Resize};
 use crate::os;
-use crate::slab::Misuse;
 use crate::space::map::{self, Kind};
 use crate::space::{meta, pool, warm};
 
@@ -237,24 +236,35 @@ fn give_everything_back() -> bool {
     purged || warm::WARM.load(Relaxed) < before
 }
 
-#[cold]
+/// What the fast path of free did not take.
+#[inline(never)]
 unsafe extern "C" fn free_slow(block: *mut c_void) {
-    let Some(start) = NonNull::new(block.cast::<u8>()) else { return };
-    let address = block as usize;
-    let entry = map::lookup(address);
+    let entry = map::lookup(block as usize);
     // SAFETY: the caller's; what the slab map says of the block decides who takes it.
     unsafe {
         match entry.kind() {
-            Kind::Slab(class) if heap::is_mine(entry) => {
-                let heap = tls::heap();
+            Kind::Slab(class) if !heap::is_mine(entry) => heap::free_remote(block.cast(), class),
+            kind => free_rare(block, entry, kind),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn free_rare(block: *mut c_void, entry: map::Entry, kind: Kind) {
+    let Some(start) = NonNull::new(block.cast::<u8>()) else { return };
+    let address = block as usize;
+    let heap = tls::heap();
+    // SAFETY: the caller's.
+    unsafe {
+        match kind {
+            Kind::Slab(class) => {
                 Heap::look_at(heap, address);
                 if !Heap::push(heap, start.as_ptr()) {
                     Heap::push_slow(heap, start.as_ptr(), class);
                 }
             }
-            Kind::Slab(class) => heap::free_remote(start.as_ptr(), class),
             Kind::Run | Kind::Large(_) => {
-                let heap = tls::heap();
                 let front = Heap::is_real(heap).then(|| &mut (*heap).large);
                 if let Err(misuse) = large::give(front, start, entry) {
                     bad_pointer("free", misuse, address);

@@ -2,7 +2,9 @@
 
 pub(crate) mod class;
 pub(crate) mod knobs;
+pub(crate) mod misuse;
 pub(crate) mod size;
 
 pub(crate) use class::{CLASSES, Class, ClassInfo, N_CLASSES, SMALL_MAX};
+pub(crate) use misuse::Misuse;
 pub(crate) use size::{PAGE, SLOT, SLOTS, SUPERSLAB, align_up};

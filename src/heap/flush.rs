@@ -294,7 +294,8 @@ impl Heap {
 /// Frees a block of a slab that is not the calling heap's.
 ///
 /// # Safety
-/// `entry` is what the slab map says of `block`, and says a slab of `class`.
+/// The slab map says that `block` is in a slab of `class`.
+#[inline(always)]
 pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
     let info = class.info();
     let slab = Slab::around(block as usize, info);
@@ -305,21 +306,17 @@ pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
         if index * info.size as usize != offset || index >= info.blocks as usize {
             report(Misuse::NotABlock, block as usize);
         }
+        let word = Slab::remote(slab, info).add(index / 64);
+        let bit = 1 << (index % 64);
         let heap = tls::heap();
-        let result = if Heap::is_real(heap) && knobs::OUTBOX.get() {
-            (*heap).outbox.add(slab, class, index, orphans::emptied)
-        } else {
-            match remote::deliver(slab, info, index / 64, 1 << (index % 64)) {
-                Ok(true) => {
-                    orphans::emptied(slab);
-                    Ok(())
-                }
-                Ok(false) => Ok(()),
-                Err(misuse) => Err(misuse),
-            }
-        };
-        if let Err(misuse) = result {
-            report(misuse, block as usize);
+        if Heap::is_real(heap) && knobs::OUTBOX.get() {
+            (*heap).outbox.add(slab, word, bit);
+            return;
+        }
+        match remote::deliver(slab, word, bit) {
+            Ok(false) => {}
+            Ok(true) => orphans::emptied(slab),
+            Err(misuse) => report(misuse, block as usize),
         }
     }
 }

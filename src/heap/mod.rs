@@ -154,7 +154,8 @@ const fn nobody() -> Heap {
         slab_bytes: 0,
         spare: magazine::List::new(),
         outbox: Outbox::new(),
-        large: large::Front::new(),
+        // SAFETY: a zeroed front is empty, by its own word.
+        large: unsafe { core::mem::zeroed() },
         counts: Counts {
             from_stack: 0,
             from_slab: 0,
@@ -246,6 +247,11 @@ impl Heap {
     /// Its number in the slab map.
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Other heaps' blocks that this one freed, and the atomics that carried them.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        (self.outbox.blocks, self.outbox.atomics)
     }
 
     /// Blocks in this heap's magazines, by class. Racy unless the owner asks.

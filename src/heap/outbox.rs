@@ -5,22 +5,23 @@
 //! out when its word is full, when its place is needed, after [`ADDS`] frees, when this heap
 //! refills or flushes, and when its thread ends.
 
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
+use core::sync::atomic::AtomicU64;
 
-use crate::base::Class;
+use super::orphans;
+use super::refill::report;
 use crate::slab::{Misuse, Slab, remote};
 
 const LEN: usize = 8;
 /// Frees after which everything goes out.
 const ADDS: u32 = 512;
 
+/// The blocks of one remote word. No bits in `mask`: an empty place.
 #[derive(Clone, Copy)]
 struct Place {
-    slab: *mut Slab,
-    /// The slab's class, which a block in use keeps; the slab itself is its owner's to read.
-    class: Class,
-    word: u8,
+    word: *const AtomicU64,
     mask: u64,
+    slab: *mut Slab,
 }
 
 /// See the module. Zeroed memory is an empty outbox.
@@ -35,7 +36,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) const fn new() -> Self {
-        let empty = Place { slab: null_mut(), class: Class::of(0), word: 0, mask: 0 };
+        let empty = Place { word: null(), mask: 0, slab: null_mut() };
         Self { places: [empty; LEN], adds: 0, blocks: 0, atomics: 0 }
     }
 
@@ -45,66 +46,71 @@ impl Outbox {
         self.adds == 0
     }
 
-    /// Adds block `index` of the slab; calls `emptied` for orphans that may be empty.
+    /// Adds the block that has `bit` in the slab's remote word `word`.
     ///
     /// # Safety
     /// The block is in use, and is freed with this.
-    pub(super) unsafe fn add(
-        &mut self,
-        slab: *mut Slab,
-        class: Class,
-        index: usize,
-        emptied: impl Fn(*mut Slab),
-    ) -> Result<(), Misuse> {
-        let (word, bit) = ((index / 64) as u8, 1u64 << (index % 64));
-        let place = ((slab as usize / size_of::<Slab>()) ^ (word as usize * 5)) % LEN;
-        let at = &mut self.places[place];
-        if at.slab != slab || at.word != word {
-            let old = core::mem::replace(at, Place { slab, class, word, mask: bit });
-            if old.mask != 0 {
-                // SAFETY: these blocks were added and not delivered.
-                unsafe { self.deliver(old, &emptied)? };
-            }
-        } else if at.mask & bit != 0 {
-            return Err(Misuse::DoubleFree);
+    #[inline(always)]
+    pub(super) unsafe fn add(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
+        let at = &mut self.places[(word as usize / 8) % LEN];
+        let mask = at.mask | bit;
+        self.adds += 1;
+        if at.word == word && at.mask != mask && mask != u64::MAX && self.adds < ADDS {
+            at.mask = mask;
         } else {
-            at.mask |= bit;
-            if at.mask == u64::MAX {
-                let full = *at;
-                at.mask = 0;
+            // SAFETY: the caller's.
+            unsafe { self.add_slow(slab, word, bit) }
+        }
+    }
+
+    /// As [`Outbox::add`], when something must go out, or is wrong.
+    #[cold]
+    #[inline(never)]
+    unsafe fn add_slow(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
+        let at = (word as usize / 8) % LEN;
+        let old = self.places[at];
+        if old.word != word {
+            self.places[at] = Place { word, mask: bit, slab };
+            // SAFETY: what was added and not delivered.
+            unsafe { self.deliver(old) };
+        } else if old.mask & bit != 0 {
+            report(Misuse::DoubleFree, Slab::base(slab));
+        } else {
+            self.places[at].mask |= bit;
+            if self.places[at].mask == u64::MAX {
+                let full = core::mem::replace(&mut self.places[at].mask, 0);
                 // SAFETY: as above.
-                unsafe { self.deliver(full, &emptied)? };
+                unsafe { self.deliver(Place { mask: full, ..old }) };
             }
         }
-        self.adds += 1;
         if self.adds >= ADDS {
             // SAFETY: as above.
-            unsafe { self.flush(emptied)? };
+            unsafe { self.flush() };
         }
-        Ok(())
     }
 
     /// Delivers everything.
-    pub(super) unsafe fn flush(&mut self, emptied: impl Fn(*mut Slab)) -> Result<(), Misuse> {
+    pub(super) unsafe fn flush(&mut self) {
         self.adds = 0;
         for i in 0..LEN {
             let place = self.places[i];
             self.places[i].mask = 0;
-            if place.mask != 0 {
-                // SAFETY: these blocks were added and not delivered.
-                unsafe { self.deliver(place, &emptied)? };
-            }
+            // SAFETY: what was added and not delivered.
+            unsafe { self.deliver(place) };
         }
-        Ok(())
     }
 
-    unsafe fn deliver(&mut self, place: Place, emptied: &impl Fn(*mut Slab)) -> Result<(), Misuse> {
+    unsafe fn deliver(&mut self, place: Place) {
+        if place.mask == 0 {
+            return;
+        }
         self.blocks += place.mask.count_ones() as u64;
         self.atomics += 1;
         // SAFETY: the caller's.
-        if unsafe { remote::deliver(place.slab, place.class.info(), place.word as usize, place.mask)? } {
-            emptied(place.slab);
+        match unsafe { remote::deliver(place.slab, place.word, place.mask) } {
+            Ok(false) => {}
+            Ok(true) => orphans::emptied(place.slab),
+            Err(misuse) => report(misuse, Slab::base(place.slab)),
         }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod remote;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub(crate) use crate::base::Misuse;
 pub(crate) use crate::space::superslab::{Slab, State};
 
 use crate::base::size::SLOT_PAGES;
@@ -21,15 +22,6 @@ const POPULATE_MAX: usize = 4096;
 
 /// Pages given back from inside slabs in use, for reports.
 pub(crate) static HOLE_PAGES: AtomicU64 = AtomicU64::new(0);
-
-/// Why a pointer cannot be freed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Misuse {
-    /// The block is free already.
-    DoubleFree,
-    /// It is not the start of a block that was handed out.
-    NotABlock,
-}
 
 /// A slab of `class` for the heap numbered `owner`, entered in the slab map. `None`: out of memory.
 pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {

@@ -14,13 +14,12 @@
 
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicPtr,
+    AtomicPtr, AtomicU64,
     Ordering::{Relaxed, SeqCst},
     fence,
 };
 
 use super::{Misuse, Slab};
-use crate::base::ClassInfo;
 use crate::space::map::{self, Kind};
 
 /// The owner number of slabs whose thread is gone.
@@ -122,19 +121,18 @@ fn queue_of(owner: u32) -> Option<&'static Queue> {
     finder(owner)
 }
 
-/// Sets the bits of `mask` in remote word `w` of the slab and sees that the owner learns of it.
+/// Sets the bits of `mask` in `word`, a remote word of the slab, and sees that the owner learns of it.
 /// True when the slab is an orphan of which these seem to have been the last blocks in use.
 ///
 /// # Safety
 /// The blocks are in use, and the caller frees them with this.
 pub(crate) unsafe fn deliver(
     slab: *mut Slab,
-    info: &ClassInfo,
-    w: usize,
+    word: *const AtomicU64,
     mask: u64,
 ) -> Result<bool, Misuse> {
     // SAFETY: the caller's: a block in use keeps its slab.
-    let word = unsafe { &*Slab::remote(slab, info).add(w) };
+    let word = unsafe { &*word };
     // Read before the bits are set: afterwards the slab may be anybody's.
     let owner = map::lookup(Slab::base(slab)).owner();
     // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and
