@@ -18,10 +18,8 @@ pub(crate) enum Kind {
         quick: String,
         full: String,
     },
-    /// Instructions by callgrind for each (kind, size) of workloads/instr.c.
-    Instructions {
-        rows: &'static [(&'static str, u32)],
-    },
+    /// Instructions by callgrind of each loop in workloads/instr.c.
+    Instructions,
     /// A program that does nothing, started over and over.
     Startup,
 }
@@ -36,21 +34,23 @@ pub(crate) struct Bench {
     /// One line for `list`.
     pub(crate) about: String,
     pub(crate) kind: Kind,
-    /// Repetitions when nobody asks for a number: fewer where a run is long, one where it is exact.
+    /// Repetitions, quick and full, when nobody asks for a number: fewer where a run is long, one where it is
+    /// exact. Zero quick ones: only with --full, or when somebody names it.
     pub(crate) reps: (u32, u32),
 }
 
 impl Bench {
     /// The repetitions to make.
     pub(crate) fn repetitions(&self, scale: Scale, asked: Option<u32>) -> u32 {
-        if matches!(self.kind, Kind::Instructions { .. }) {
-            return 1;
-        }
-        asked.unwrap_or(if scale == Scale::Quick {
+        let usual = if scale == Scale::Quick {
             self.reps.0
         } else {
             self.reps.1
-        })
+        };
+        match asked {
+            Some(n) if usual > 0 && !matches!(self.kind, Kind::Instructions) => n,
+            _ => usual,
+        }
     }
 
     /// Whether a word of `--bench` means this one: its name, its group, or a prefix of its name up to a dash.
@@ -85,37 +85,85 @@ fn workload(
     }
 }
 
+/// One with its own repetitions.
+fn repeated(reps: (u32, u32), bench: Bench) -> Bench {
+    Bench { reps, ..bench }
+}
+
 /// Everything, in the order of the report.
 pub(crate) fn all() -> Vec<Bench> {
-    let mut v = Vec::new();
-
-    v.push(Bench {
+    let mut v = vec![Bench {
         name: "instr".into(),
         group: "instructions",
         about: "instructions by callgrind, what the same loop around two empty functions takes is taken off".into(),
-        kind: Kind::Instructions { rows: &[("pair", 16)] },
+        kind: Kind::Instructions,
         reps: (1, 1),
-    });
-
+    }];
+    hot(&mut v);
+    live(&mut v);
+    threads(&mut v);
+    pages(&mut v);
+    memory(&mut v);
+    applications(&mut v);
     v.push(workload(
-        "hot",
+        "start",
+        "thread",
+        "a thread that takes a few blocks, started and joined",
+        "thread",
+        "join 2000",
+        "join 10000",
+    ));
+    v.push(Bench {
+        name: "true".into(),
+        group: "start",
+        about: "the program `true`, started and awaited".into(),
+        kind: Kind::Startup,
+        reps: (3, 7),
+    });
+    v
+}
+
+/// Loops that stay in the cache.
+fn hot(v: &mut Vec<Bench>) {
+    let mut add = |name: &str, about: &str, quick: &str, full: &str| {
+        v.push(workload("hot", name, about, "hot", quick, full));
+    };
+    add(
         "pair",
         "one block at a time, 16 - 1,024 B",
-        "hot",
         "pair 1",
         "pair 10",
-    ));
+    );
     for size in [16, 64, 256, 1024] {
-        v.push(workload(
-            "hot",
+        add(
             &format!("batch-{size}"),
             &format!("100 and 1,000 blocks of {size} B, freed last first, first first, at random"),
-            "hot",
             &format!("batch {size} 1"),
             &format!("batch {size} 10"),
-        ));
+        );
     }
+    add(
+        "tiny",
+        "100 blocks of 8 - 64 B: last first, first first, at random, interleaved",
+        "tiny 1",
+        "tiny 20",
+    );
+    add(
+        "calloc",
+        "a zeroed block at a time, 64 B - 1 MiB, not read",
+        "calloc 1",
+        "calloc 20",
+    );
+    add(
+        "aligned",
+        "an aligned block at a time",
+        "aligned 1",
+        "aligned 20",
+    );
+}
 
+/// Heaps that outgrow the cache.
+fn live(v: &mut Vec<Bench>) {
     v.push(workload(
         "live",
         "live-free",
@@ -134,7 +182,28 @@ pub(crate) fn all() -> Vec<Bench> {
             &format!("replace {n} 16 512 10000000"),
         ));
     }
+    for (n, label) in [
+        (400, "400"),
+        (4_000, "4k"),
+        (40_000, "40k"),
+        (1_000_000, "1M"),
+    ] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "live",
+                &format!("mixed-{label}"),
+                &format!("blocks of 16 - 1,024 B taken and freed at random, {n} slots"),
+                "live",
+                &format!("mixed {n} 16 1024 1000000"),
+                &format!("mixed {n} 16 1024 10000000"),
+            ),
+        ));
+    }
+}
 
+/// What threads cost each other.
+fn threads(v: &mut Vec<Bench>) {
     for (way, about) in [("one", "one way"), ("both", "both ways")] {
         for size in [64, 1024] {
             v.push(workload(
@@ -147,28 +216,142 @@ pub(crate) fn all() -> Vec<Bench> {
             ));
         }
     }
-
-    for threads in [2, 4, 16, 100] {
-        v.push(workload(
-            "larson",
-            &format!("larson-{threads}t"),
-            &format!("a server's threads, {threads} of them, blocks of 16 - 1,024 B"),
-            "larson",
-            &format!("300 16 1024 5000 100 {threads}"),
-            &format!("2000 16 1024 5000 100 {threads}"),
+    for stages in [3, 6] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "handoff",
+                &format!("chain-{stages}"),
+                &format!(
+                    "a chain of {stages} threads; each passes on or replaces what it gets, 64 B"
+                ),
+                "pipeline",
+                &format!("chain {stages} 64 200000"),
+                &format!("chain {stages} 64 2000000"),
+            ),
+        ));
+    }
+    for producers in [2, 4] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "handoff",
+                &format!("producers-{producers}"),
+                &format!("{producers} threads take blocks of 64 B, one frees them all"),
+                "pipeline",
+                &format!("many {producers} 64 200000"),
+                &format!("many {producers} 64 3000000"),
+            ),
         ));
     }
 
-    for (kib, label) in [(64, "64k"), (256, "256k"), (2048, "2m"), (16384, "16m")] {
+    for (size, lo, hi, blocks, text) in LARSON {
+        for threads in [1, 2, 4, 16, 100] {
+            // A hundred threads of the largest blocks would be 30 GiB with the usual number of blocks.
+            let blocks = if *size == "large" && threads > 4 {
+                blocks / threads.min(50)
+            } else {
+                *blocks
+            };
+            let quick = match (*size, threads) {
+                ("small", 1) => 1,
+                ("small", _) => 2,
+                (_, 4) => 1,
+                _ => 0,
+            };
+            v.push(repeated(
+                (quick, 3),
+                workload(
+                    "larson",
+                    &format!("larson-{threads}t-{size}"),
+                    &format!("a server's threads, {threads} of them, blocks of {text}"),
+                    "larson",
+                    &format!("300 {lo} {hi} {blocks} 100 {threads}"),
+                    &format!("1500 {lo} {hi} {blocks} 100 {threads}"),
+                ),
+            ));
+        }
+    }
+    for threads in [1, 2, 4] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "private",
+                &format!("private-mid-{threads}t"),
+                &format!("{threads} threads replace blocks of 8 - 32 KiB, each its own"),
+                "private",
+                &format!("{threads} 8192 32768 256 200000"),
+                &format!("{threads} 8192 32768 256 3000000"),
+            ),
+        ));
+    }
+    for threads in [1, 2, 4] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "private",
+                &format!("private-small-{threads}t"),
+                &format!("{threads} threads replace blocks of 16 - 512 B, each its own"),
+                "private",
+                &format!("{threads} 16 512 4096 1000000"),
+                &format!("{threads} 16 512 4096 20000000"),
+            ),
+        ));
+    }
+    for way in ["active", "passive"] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "sharing",
+                &format!("sharing-{way}"),
+                &format!("do blocks of two threads share a cache line? ({way})"),
+                "sharing",
+                &format!("{way} 2 20000"),
+                &format!("{way} 2 200000"),
+            ),
+        ));
+    }
+    v.push(repeated(
+        (1, 3),
+        workload(
+            "start",
+            "churn",
+            "10,000 (quick: 2,000) short threads that leave blocks behind",
+            "thread",
+            "churn 2000",
+            "churn 10000",
+        ),
+    ));
+}
+
+/// The size profiles of larson: name, smallest, largest, blocks a thread, in words.
+const LARSON: &[(&str, usize, usize, usize, &str)] = &[
+    ("tiny", 8, 64, 5000, "8 - 64 B"),
+    ("small", 16, 1024, 5000, "16 - 1,024 B"),
+    ("mid", 2048, 32768, 1000, "2 - 32 KiB"),
+    ("large", 65536, 1_048_576, 100, "64 KiB - 1 MiB"),
+];
+
+/// Large blocks: pages touched, buffers that grow.
+fn pages(v: &mut Vec<Bench>) {
+    for (kib, label, origin) in [
+        (64, "64k", ": the original's json"),
+        (256, "256k", ": the original's mir"),
+        (2048, "2m", ": the original's vm"),
+        (16384, "16m", ""),
+    ] {
         for turns in [100, 10_000] {
             let size = kib * 1024;
-            v.push(workload(
-                "cycle",
-                &format!("cycle-{label}-{turns}"),
-                &format!("take, touch and give {kib} KiB, {turns} turns"),
-                "cycle",
-                &format!("one {size} {turns} 300"),
-                &format!("one {size} {turns} 4000"),
+            v.push(repeated(
+                (3, 5),
+                workload(
+                    "cycle",
+                    &format!("cycle-{label}-{turns}"),
+                    &format!("take, touch and give {kib} KiB, {turns} turns{origin}"),
+                    "cycle",
+                    &format!("one {size} {turns} 300"),
+                    &format!("one {size} {turns} 4000"),
+                ),
             ));
         }
     }
@@ -176,7 +359,9 @@ pub(crate) fn all() -> Vec<Bench> {
         v.push(workload(
             "cycle",
             &format!("cycle-mix-{turns}"),
-            &format!("take, touch and give 4 - 512 KiB, eight live, {turns} turns"),
+            &format!(
+                "take, touch and give 4 - 512 KiB, eight live, {turns} turns: the original's mixed"
+            ),
             "cycle",
             &format!("mix 4096 524288 {turns} 300"),
             &format!("mix 4096 524288 {turns} 4000"),
@@ -191,60 +376,153 @@ pub(crate) fn all() -> Vec<Bench> {
         "65536 1000",
         "65536 10000",
     ));
-    v.push(workload(
-        "grow",
-        "grow-64m",
-        "a buffer grown by realloc x1.5 to 64 MiB",
-        "grow",
-        "67108864 1",
-        "67108864 10",
+    v.push(repeated(
+        (2, 5),
+        workload(
+            "grow",
+            "grow-64m",
+            "a buffer grown by realloc x1.5 to 64 MiB",
+            "grow",
+            "67108864 1",
+            "67108864 10",
+        ),
     ));
-
-    v.push(workload(
-        "memory",
-        "resident-1m",
-        "a million live blocks of 16 B",
-        "resident",
-        "blocks 1000000 16",
-        "blocks 1000000 16",
+    v.push(repeated(
+        (2, 5),
+        workload(
+            "grow",
+            "grow-many",
+            "a thousand strings that grow in turn, 16 B at a time, to 4 KiB",
+            "grow",
+            "many 1000 4096",
+            "many 10000 4096",
+        ),
     ));
-    v.push(workload(
-        "memory",
-        "resident-10m",
-        "ten million live blocks of 16 B",
-        "resident",
-        "blocks 10000000 16",
-        "blocks 10000000 16",
-    ));
-    v.push(workload(
-        "memory",
-        "heap",
-        "1 GiB (quick: 256 MiB) of blocks of 16 - 4,096 B; nine of ten freed, a second; all freed, a second",
-        "resident",
-        "heap 268435456 16 4096",
-        "heap 1073741824 16 4096",
-    ));
-    for b in v.iter_mut().filter(|b| b.group == "memory") {
-        b.reps = (1, 3);
-    }
-
-    v.push(workload(
-        "start",
-        "thread",
-        "a thread that takes a few blocks, started and joined",
-        "thread",
-        "2000",
-        "10000",
-    ));
-    v.push(Bench {
-        name: "true".into(),
-        group: "start",
-        about: "the program `true`, started and awaited".into(),
-        kind: Kind::Startup,
-        reps: (3, 7),
-    });
-    v
 }
+
+/// Resident memory.
+fn memory(v: &mut Vec<Bench>) {
+    for (n, size, name) in [
+        (1_000, 16, "resident-1k"),
+        (10_000, 16, "resident-10k"),
+        (100_000, 16, "resident-100k"),
+        (1_000_000, 16, "resident-1m"),
+        (10_000_000, 16, "resident-10m"),
+        (1_000_000, 8, "resident-8b"),
+        (1_000_000, 32, "resident-32b"),
+        (1_000_000, 48, "resident-48b"),
+        (1_000_000, 100, "resident-100b"),
+    ] {
+        v.push(repeated(
+            (1, 3),
+            workload(
+                "memory",
+                name,
+                &format!("{n} live blocks of {size} B"),
+                "resident",
+                &format!("blocks {n} {size}"),
+                &format!("blocks {n} {size}"),
+            ),
+        ));
+    }
+    v.push(repeated(
+        (1, 3),
+        workload(
+            "memory",
+            "heap",
+            "1 GiB (quick: 256 MiB) of blocks of 16 - 4,096 B; nine of ten freed, a second; all freed, a second",
+            "resident",
+            "heap 268435456 16 4096",
+            "heap 1073741824 16 4096",
+        ),
+    ));
+    v.push(repeated(
+        (1, 1),
+        workload(
+            "memory",
+            "curve",
+            "resident memory over phases: fill, free nine of ten, refill with larger ones, free all, idle between",
+            "curve",
+            "67108864 16 4096 80",
+            "536870912 16 4096 1500",
+        ),
+    ));
+    v.push(repeated(
+        (1, 1),
+        workload(
+            "memory",
+            "soak",
+            "a steady program watched by the second: latencies of malloc and free, resident memory",
+            "soak",
+            "2 2 32",
+            "40 2 64",
+        ),
+    ));
+}
+
+/// What programs do, written as programs are.
+fn applications(v: &mut Vec<Bench>) {
+    for (name, about, quick, full) in [
+        (
+            "kv",
+            "a cache with eviction, as Redis or memcached",
+            "300000 48",
+            "4000000 256",
+        ),
+        (
+            "json",
+            "documents parsed into trees, changed, written out",
+            "500",
+            "15000",
+        ),
+        (
+            "ast",
+            "a compiler's trees, scopes, instructions and lists of uses",
+            "200",
+            "2500",
+        ),
+        (
+            "intern",
+            "a string interner with modules that come and go",
+            "500000",
+            "8000000",
+        ),
+        (
+            "btree",
+            "an ordered store: a B+ tree with records of 16 - 512 B",
+            "400000 200000",
+            "4000000 1000000",
+        ),
+        (
+            "log",
+            "a log pipeline: reader, parsers, writer, each a thread",
+            "100000 2",
+            "2000000 2",
+        ),
+    ] {
+        let program = match name {
+            "kv" => "app_kv",
+            "json" => "app_json",
+            "ast" => "app_ast",
+            "intern" => "app_intern",
+            "btree" => "app_btree",
+            _ => "app_log",
+        };
+        v.push(repeated(
+            (1, 3),
+            workload("app", &format!("app-{name}"), about, program, quick, full),
+        ));
+    }
+}
+
+/// Names by which the original project knew some of the measurements.
+const ALIASES: &[(&str, &str)] = &[
+    ("json", "cycle-64k"),
+    ("mir", "cycle-256k"),
+    ("vm", "cycle-2m"),
+    ("mixed-sizes", "cycle-mix"),
+    ("random-mixed", "mixed"),
+];
 
 /// The measurements that were asked for; a word that means nothing gets a line.
 pub(crate) fn select(asked: &[String]) -> Vec<Bench> {
@@ -252,14 +530,28 @@ pub(crate) fn select(asked: &[String]) -> Vec<Bench> {
     if asked.is_empty() {
         return all;
     }
-    for word in asked {
+    let asked: Vec<&str> = asked
+        .iter()
+        .map(|w| {
+            ALIASES
+                .iter()
+                .find(|(alias, _)| alias == w)
+                .map_or(w.as_str(), |(_, name)| name)
+        })
+        .collect();
+    for word in &asked {
         if !all.iter().any(|b| b.answers_to(word)) {
             eprintln!("no measurement is called {word:?}; `hakmem-bench list` names them");
         }
     }
-    all.into_iter()
+    let mut chosen: Vec<Bench> = all
+        .into_iter()
         .filter(|b| asked.iter().any(|w| b.answers_to(w)))
-        .collect()
+        .collect();
+    for bench in &mut chosen {
+        bench.reps.0 = bench.reps.0.max(1);
+    }
+    chosen
 }
 
 #[cfg(test)]
@@ -294,6 +586,8 @@ mod tests {
         assert_eq!(names("pair"), ["pair"]);
         assert_eq!(names("batch").len(), 4);
         assert_eq!(names("cycle-64k").len(), 2);
+        assert_eq!(names("json"), names("cycle-64k"));
+        assert_eq!(names("larson-4t-small").len(), 1);
         assert!(names("batc").is_empty());
     }
 }

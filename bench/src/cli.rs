@@ -45,6 +45,9 @@ struct Run {
     /// Measurements, groups of them, or their names up to a dash, separated by commas; all when absent.
     #[arg(long, value_delimiter = ',')]
     bench: Vec<String>,
+    /// The same as --bench, for those who know a profile by its name: larson-4t-small, json, vm.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    profile: Vec<String>,
     /// Processes for each row and allocator.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     reps: Option<u32>,
@@ -104,7 +107,7 @@ fn ready(asked: &[String]) -> Result<Vec<Ready>> {
 
 fn measure(run: &Run) -> Result<()> {
     let scale = if run.full { Scale::Full } else { Scale::Quick };
-    let benches = catalog::select(&run.bench);
+    let benches = catalog::select(&[run.bench.as_slice(), run.profile.as_slice()].concat());
     if benches.is_empty() {
         bail!("no measurement is left to make");
     }

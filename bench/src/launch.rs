@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::allocators::Ready;
+use crate::latency::Latencies;
 use crate::workloads::Workloads;
 
 /// What a process answered about the allocator that served it (workloads/proof.h says how it knows).
@@ -33,6 +34,17 @@ pub(crate) struct Metric {
     pub(crate) unit: String,
 }
 
+/// What a workload followed over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Curve {
+    /// Its name within the workload.
+    pub(crate) name: String,
+    /// What y counts.
+    pub(crate) unit: String,
+    /// x, which the workload defines, and y.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
 /// What one run of a process used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Usage {
@@ -52,6 +64,9 @@ pub(crate) struct Usage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) metrics: Vec<Metric>,
+    pub(crate) curves: Vec<Curve>,
+    /// Names of the sections that callgrind counted, in order.
+    pub(crate) sections: Vec<String>,
     /// One for each repetition.
     pub(crate) usage: Vec<Usage>,
     pub(crate) proofs: Vec<Proof>,
@@ -148,6 +163,7 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
 /// Reads the lines of the launcher and the workload.
 fn parse(text: &str) -> Result<Outcome> {
     let mut outcome = Outcome::default();
+    let mut latencies = Latencies::default();
     let mut peak = None;
     for line in text.lines() {
         let Some((kind, rest)) = line.split_once(' ') else {
@@ -158,6 +174,12 @@ fn parse(text: &str) -> Result<Outcome> {
             "metric" => outcome
                 .metrics
                 .push(parse_metric(rest).with_context(|| format!("not a metric: {line}"))?),
+            "point" => add_point(&mut outcome.curves, rest)
+                .with_context(|| format!("not a point: {line}"))?,
+            "lat" => latencies
+                .add(rest)
+                .with_context(|| format!("not latencies: {line}"))?,
+            "section" => outcome.sections.push(rest.to_string()),
             "peak" => peak = rest.parse::<u64>().ok(),
             "proof" => outcome
                 .proofs
@@ -168,6 +190,9 @@ fn parse(text: &str) -> Result<Outcome> {
             _ => {}
         }
     }
+    let (metrics, curves) = latencies.finish();
+    outcome.metrics.splice(0..0, metrics);
+    outcome.curves.extend(curves);
     // The workload's own reading is of its own address space alone.
     if let (Some(peak), [usage]) = (peak, outcome.usage.as_mut_slice()) {
         usage.peak = peak;
@@ -184,6 +209,25 @@ fn parse_metric(text: &str) -> Option<Metric> {
         value: value.parse().ok()?,
         unit: unit.into(),
     })
+}
+
+/// `CURVE\tX\tY\tUNIT`: one more point of a curve.
+fn add_point(curves: &mut Vec<Curve>, text: &str) -> Option<()> {
+    let mut parts = text.split('\t');
+    let (name, x, y, unit) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let at = curves
+        .iter()
+        .position(|c| c.name == name)
+        .unwrap_or_else(|| {
+            curves.push(Curve {
+                name: name.into(),
+                unit: unit.into(),
+                points: Vec::new(),
+            });
+            curves.len() - 1
+        });
+    curves[at].points.push((x.parse().ok()?, y.parse().ok()?));
+    Some(())
 }
 
 /// The fields of a proof line; also read from the file that the witness library writes.
@@ -232,6 +276,14 @@ mod tests {
         assert_eq!(outcome.usage[0].faults, 3);
         assert_eq!(outcome.proofs[0].owner, "/x/liba.so");
         assert_eq!(outcome.proofs[0].symbol, None);
+    }
+
+    #[test]
+    fn points_of_one_name_are_one_curve() {
+        let outcome =
+            parse("point a\t0\t1\tMiB\npoint b\t0\t9\tMiB\npoint a\t1\t2\tMiB\n").expect("points");
+        assert_eq!(outcome.curves.len(), 2);
+        assert_eq!(outcome.curves[0].points, [(0.0, 1.0), (1.0, 2.0)]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod allocators;
 mod catalog;
 mod cli;
 mod instructions;
+mod latency;
 mod launch;
 mod packages;
 mod paths;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Scale;
-use crate::launch::{Metric, Usage};
+use crate::launch::{Curve, Metric, Usage};
 use crate::paths;
 
 /// Under which circumstances a file's samples were taken.
@@ -48,6 +48,9 @@ pub(crate) struct Sample {
     pub(crate) allocator: String,
     pub(crate) repetition: u32,
     pub(crate) metrics: Vec<Metric>,
+    /// What was followed over time.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) curves: Vec<Curve>,
     /// Absent when the process did not run to its end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) usage: Option<Usage>,
@@ -204,6 +207,7 @@ mod tests {
                 value: 8.5,
                 unit: "ns/pair".into(),
             }],
+            curves: Vec::new(),
             usage: None,
             void: Some("no answer".into()),
         };

@@ -75,6 +75,7 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
         allocator: ready.name().to_string(),
         repetition: round,
         metrics: Vec::new(),
+        curves: Vec::new(),
         usage: None,
         void: None,
     };
@@ -82,6 +83,7 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
         Ok(outcome) => {
             sample.usage = outcome.usage.last().copied();
             sample.metrics = outcome.metrics;
+            sample.curves = outcome.curves;
         }
         Err(error) => sample.void = Some(format!("{error:#}")),
     }
@@ -121,7 +123,7 @@ fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
                 &Job::workload(&workloads.path(program), &args),
             )
         }
-        Kind::Instructions { rows } => instructions::measure(workloads, ready, rows),
+        Kind::Instructions => instructions::measure(workloads, ready),
         Kind::Startup => startup(plan, ready),
     }
 }

@@ -171,6 +171,7 @@ mod tests {
                 value,
                 unit: unit.into(),
             }],
+            curves: Vec::new(),
             usage: None,
             void: None,
         }

@@ -11,8 +11,17 @@ use crate::{packages, paths, peers::run};
 
 /// Every file of workloads/: (name, text).
 const FILES: &[(&str, &str)] = &[
+    ("app.h", include_str!("../workloads/app.h")),
     ("bench.h", include_str!("../workloads/bench.h")),
     ("proof.h", include_str!("../workloads/proof.h")),
+    ("ring.h", include_str!("../workloads/ring.h")),
+    ("app_ast.c", include_str!("../workloads/app_ast.c")),
+    ("app_btree.c", include_str!("../workloads/app_btree.c")),
+    ("app_intern.c", include_str!("../workloads/app_intern.c")),
+    ("app_json.c", include_str!("../workloads/app_json.c")),
+    ("app_kv.c", include_str!("../workloads/app_kv.c")),
+    ("app_log.c", include_str!("../workloads/app_log.c")),
+    ("curve.c", include_str!("../workloads/curve.c")),
     ("cycle.c", include_str!("../workloads/cycle.c")),
     ("fit.c", include_str!("../workloads/fit.c")),
     ("grow.c", include_str!("../workloads/grow.c")),
@@ -23,7 +32,11 @@ const FILES: &[(&str, &str)] = &[
     ("launch.c", include_str!("../workloads/launch.c")),
     ("live.c", include_str!("../workloads/live.c")),
     ("nothing.c", include_str!("../workloads/nothing.c")),
+    ("pipeline.c", include_str!("../workloads/pipeline.c")),
+    ("private.c", include_str!("../workloads/private.c")),
     ("resident.c", include_str!("../workloads/resident.c")),
+    ("sharing.c", include_str!("../workloads/sharing.c")),
+    ("soak.c", include_str!("../workloads/soak.c")),
     ("thread.c", include_str!("../workloads/thread.c")),
     ("witness.c", include_str!("../workloads/witness.c")),
 ];

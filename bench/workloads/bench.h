@@ -147,6 +147,33 @@ __attribute__((format(printf, 3, 4))) static inline void metricf(double value, c
 	metric(name, value, unit);
 }
 
+/* One point of a curve over time; the driver draws it and keeps it with the sample. */
+static inline void point(const char *curve, double x, double y, const char *unit)
+{
+	char line[256];
+	int n = snprintf(line, sizeof line, "point %s\t%.6g\t%.6g\t%s\n", curve, x, y, unit);
+	if (write(1, line, (size_t)n) < 0)
+		_exit(4);
+}
+
+/* Inside a loop that waits for another thread. */
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static inline pthread_t start_thread(void *(*work)(void *), void *with)
+{
+	pthread_t t;
+	if (pthread_create(&t, NULL, work, with))
+		die("cannot start a thread");
+	return t;
+}
+
 static inline void shuffle(void **a, size_t n, rng_t *r)
 {
 	for (size_t i = n; i > 1; i--) {

@@ -1,6 +1,7 @@
 /* A buffer that grows by realloc in steps of one and a half, from 16 bytes to LIMIT.
  *
  *   grow LIMIT TURNS
+ *   grow many N SIZE       N strings that grow in turn, 16 bytes at a time, to SIZE: none has room behind it
  *
  * `bare` only grows (the cost is the allocator's and the copy's), `filled` writes what is new, as a program
  * that appends does. The smallest of five slices.
@@ -40,8 +41,27 @@ static double grow(size_t limit, long turns, bool fill)
 	return (double)best / (double)turns / 1e3;
 }
 
+static void many(size_t n, size_t size)
+{
+	char **a = own_memory(n * sizeof *a);
+	uint64_t t = now_ns();
+	for (size_t length = 16; length <= size; length += 16)
+		for (size_t i = 0; i < n; i++) {
+			a[i] = realloc(a[i], length);
+			if (!a[i])
+				die("out of memory");
+			memset(a[i] + length - 16, 1, 16);
+		}
+	t = now_ns() - t;
+	metric("time", (double)t / (double)(n * (size / 16)), "ns/realloc");
+}
+
 int main(int argc, char **argv)
 {
+	if (!strcmp(arg(argc, argv, 1, ""), "many")) {
+		many((size_t)arg_long(argc, argv, 2, 1000), (size_t)arg_long(argc, argv, 3, 1024));
+		return finish();
+	}
 	size_t limit = (size_t)arg_long(argc, argv, 1, 65536);
 	long turns = arg_long(argc, argv, 2, 1000);
 	metric("bare", grow(limit, turns, false), "us/growth");

@@ -2,6 +2,7 @@
  *
  *   live free N LO HI             take N blocks, free them in random order
  *   live replace N LO HI TURNS    free a block chosen at random and take another, TURNS times
+ *   live mixed SLOTS LO HI TURNS  a slot chosen at random is emptied when full, filled when empty
  *
  * Every block's first word is written when it is taken, as a program would.
  */
@@ -14,6 +15,24 @@ int main(int argc, char **argv)
 	size_t lo = (size_t)arg_long(argc, argv, 3, 16), hi = (size_t)arg_long(argc, argv, 4, 512);
 	rng_t r = rng_new(42);
 	void **a = own_memory(n * sizeof *a);
+
+	if (!strcmp(what, "mixed")) {
+		long turns = arg_long(argc, argv, 5, 1000000);
+		uint64_t t = now_ns();
+		for (long k = 0; k < turns; k++) {
+			size_t i = (size_t)rng_below(&r, n);
+			if (a[i]) {
+				free(a[i]);
+				a[i] = NULL;
+			} else {
+				a[i] = take(rng_size(&r, lo, hi));
+				*(size_t *)a[i] = i;
+			}
+		}
+		t = now_ns() - t;
+		metric("time", (double)t / (double)turns, "ns/op");
+		return finish();
+	}
 
 	uint64_t t = now_ns();
 	for (size_t i = 0; i < n; i++) {
