@@ -399,41 +399,63 @@ fn layers_only_look_down() {
             panic!("src/{part} has no place among the layers in src/lib.rs");
         };
         let text = fs::read_to_string(&file).expect("readable");
-        for (number, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with("//") {
-                continue;
-            }
-            for used in crate_paths(line) {
-                if rank(used).is_some_and(|other| other > own) {
-                    let _ = writeln!(
-                        upward,
-                        "src/{}:{}: {part} uses {used}",
-                        path.display(),
-                        number + 1
-                    );
-                }
+        for used in crate_paths(&text) {
+            if rank(&used).is_some_and(|other| other > own) {
+                let _ = writeln!(upward, "src/{}: {part} uses {used}", path.display());
             }
         }
     }
     assert!(upward.is_empty(), "upward edges:\n{upward}");
 }
 
-/// The names right after each `crate::` in a line, with those of a brace list.
-fn crate_paths(line: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    for rest in line.split("crate::").skip(1) {
-        let name = |text: &'_ str| {
-            text.find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(text.len())
-        };
-        if let Some(list) = rest.strip_prefix('{') {
-            let list = &list[..list.rfind('}').unwrap_or(list.len())];
-            names.extend(list.split(", ").map(|item| &item[..name(item)]));
-        } else {
-            names.push(&rest[..name(rest)]);
+/// The names right after each `crate::` in a source text, those of a brace list included; comments do
+/// not count.
+fn crate_paths(text: &str) -> BTreeSet<String> {
+    let code: String = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().trim())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let name = |path: &str| {
+        let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
+        path[..end.unwrap_or(path.len())].to_owned()
+    };
+    let mut names = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => drop(names.insert(name(rest))),
+            Some(list) => {
+                // Only the items of the outermost list name parts of the crate.
+                let mut depth = 1;
+                let mut item = String::new();
+                for c in list.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 || (depth == 1 && c == ',') {
+                        // Empty behind a last comma.
+                        names.extend(Some(name(item.trim())).filter(|name| !name.is_empty()));
+                        item.clear();
+                    } else {
+                        item.push(c);
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
         }
     }
     names
+}
+
+#[test]
+fn crate_paths_are_found() {
+    let text = "use crate::os;\n// use crate::no;\nuse crate::{\n    a::{b, c},\n    d,\n};\nlet x = crate::e::f();";
+    let expected = ["a", "d", "e", "os"].map(str::to_owned);
+    assert_eq!(crate_paths(text), BTreeSet::from(expected));
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
