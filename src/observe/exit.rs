@@ -1,0 +1,256 @@
+//! The report at the end of the process: what `HAKMEM_STATS` asks for, and where it goes.
+//!
+//! It is written by an entry of the library's `.fini_array`: after the handlers of `atexit` and the
+//! destructors of C++, and without registering anything, which could allocate.
+//!
+//! By then many programs have closed stderr (those of GNU do, to see whether that succeeds), and
+//! something else may have its number. So when a report is to go there, stderr is duplicated at the
+//! start, and its identity noted: the report goes to what it was then, or nowhere.
+
+use core::cell::UnsafeCell;
+use core::fmt::Write as _;
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::writer::Writer;
+use super::{print_stats, write_json};
+use crate::os;
+
+/// The longest path, with its NUL, before and after `%p` is replaced.
+const PATH_MAX: usize = 1024;
+/// Duplicates are given numbers from here on, out of the program's way.
+const HIGH: i32 = 100;
+
+/// What `HAKMEM_STATS` asks for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Wish<'a> {
+    table: bool,
+    json: bool,
+    /// Where to; empty for stderr.
+    path: &'a [u8],
+}
+
+impl<'a> Wish<'a> {
+    /// Understands a list of `1`, `table`, `json` and one path; `0` alone is nothing.
+    pub(super) fn parse(list: &'a [u8]) -> Option<Self> {
+        let mut wish = Self::default();
+        if list == b"0" {
+            return Some(wish);
+        }
+        for item in list.split(|byte| *byte == b',') {
+            match item {
+                b"1" | b"table" => wish.table = true,
+                b"json" => wish.json = true,
+                path if path.starts_with(b"/") || path.starts_with(b"./") => {
+                    if !wish.path.is_empty() || path.len() >= PATH_MAX {
+                        return None;
+                    }
+                    wish.path = path;
+                }
+                _ => return None,
+            }
+        }
+        wish.table |= !wish.json;
+        Some(wish)
+    }
+}
+
+/// A copy of the path: the program may overwrite its environment.
+///
+/// # Invariants
+/// Written once, before `TABLE` or `JSON` is true; read after one was.
+struct Path(UnsafeCell<[u8; PATH_MAX]>);
+// SAFETY: by the invariant, no two threads use it at once but to read.
+unsafe impl Sync for Path {}
+
+static PATH: Path = Path(UnsafeCell::new([0; PATH_MAX]));
+static PATH_LEN: AtomicUsize = AtomicUsize::new(0);
+static TABLE: AtomicBool = AtomicBool::new(false);
+static JSON: AtomicBool = AtomicBool::new(false);
+/// The duplicate of stderr, or -1, and the device and file that stderr was at the start.
+static DUPLICATE: AtomicI32 = AtomicI32::new(-1);
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static FILE: AtomicU64 = AtomicU64::new(0);
+
+/// Notes what is to be done at the exit. Called at most once, by who reads the environment.
+pub(super) fn wish(wish: Wish<'_>) {
+    if !wish.table && !wish.json {
+        return;
+    }
+    if wish.path.is_empty() {
+        keep_stderr();
+    } else {
+        // SAFETY: nobody reads it yet (invariant), and `parse` has seen that it fits.
+        let path = unsafe { &mut *PATH.0.get() };
+        path[..wish.path.len()].copy_from_slice(wish.path);
+        PATH_LEN.store(wish.path.len(), Relaxed);
+    }
+    // ORDERING: Release publishes what was written above to the Acquire in `at_exit`.
+    TABLE.store(wish.table, Release);
+    JSON.store(wish.json, Release);
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
+
+/// Writes the report that `HAKMEM_STATS` asks for; nothing if it asks for none, or it has been
+/// written. Runs by itself when the process exits.
+pub extern "C" fn at_exit() {
+    // ORDERING: Acquire pairs with the Release in `wish`; the swap lets one caller through.
+    let (table, json) = (TABLE.swap(false, Acquire), JSON.swap(false, Acquire));
+    if !table && !json {
+        return;
+    }
+    let Some(fd) = destination() else { return };
+    if table {
+        print_stats(fd);
+    }
+    if json {
+        write_json(fd);
+    }
+    if PATH_LEN.load(Relaxed) != 0 {
+        os::close(fd);
+    }
+}
+
+fn destination() -> Option<i32> {
+    let len = PATH_LEN.load(Relaxed);
+    if len == 0 {
+        let same = |fd| identity(fd) == Some((DEVICE.load(Relaxed), FILE.load(Relaxed)));
+        return [DUPLICATE.load(Relaxed), libc::STDERR_FILENO]
+            .into_iter()
+            .find(|fd| same(*fd));
+    }
+    // SAFETY: it was written before this thread saw that a report is wanted (invariant).
+    let pattern = unsafe { &(&*PATH.0.get())[..len] };
+    let mut path = [0; PATH_MAX];
+    let len = expand(pattern, &mut path)?;
+    let fd = os::create(&path[..=len]);
+    if fd.is_none() {
+        os::write_all(
+            libc::STDERR_FILENO,
+            b"hakmem: HAKMEM_STATS: cannot write to ",
+        );
+        os::write_all(libc::STDERR_FILENO, &path[..len]);
+        os::write_all(libc::STDERR_FILENO, b"\n");
+    }
+    fd
+}
+
+/// Writes `pattern` with `%p` replaced by the process's number, and a NUL. The length without it;
+/// `None` if it does not fit.
+fn expand(pattern: &[u8], into: &mut [u8; PATH_MAX]) -> Option<usize> {
+    let mut out = Writer::to_slice(&mut into[..PATH_MAX - 1]);
+    let pid = os::process_id();
+    let mut rest = pattern;
+    while let Some((&first, behind)) = rest.split_first() {
+        if let Some(behind) = rest.strip_prefix(b"%p") {
+            write!(out, "{pid}").ok()?;
+            rest = behind;
+        } else {
+            out.write_byte(first);
+            rest = behind;
+        }
+    }
+    let len = out.finish();
+    *into.get_mut(len)? = 0;
+    Some(len)
+}
+
+/// Duplicates stderr, and notes what it is. errno stays as it was: a first malloc may come here.
+fn keep_stderr() {
+    // SAFETY: this thread's errno.
+    let errno = unsafe { &mut *libc::__errno_location() };
+    let before = *errno;
+    if let Some((device, file)) = identity(libc::STDERR_FILENO) {
+        DEVICE.store(device, Relaxed);
+        FILE.store(file, Relaxed);
+        // SAFETY: makes a descriptor; no memory is passed. The plain system call: fcntl can be
+        // interposed.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_fcntl,
+                libc::STDERR_FILENO,
+                libc::F_DUPFD_CLOEXEC,
+                HIGH,
+            )
+        };
+        DUPLICATE.store(i32::try_from(fd).unwrap_or(-1), Relaxed);
+    }
+    *errno = before;
+}
+
+/// The device and file behind a descriptor, if it is open.
+fn identity(fd: i32) -> Option<(u64, u64)> {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes a stat, whose layout is libc's on this architecture.
+    let result = unsafe { libc::syscall(libc::SYS_fstat, fd, stat.as_mut_ptr()) };
+    // SAFETY: it was written if the call succeeded.
+    (result == 0).then(|| unsafe { (stat.assume_init_ref().st_dev, stat.assume_init_ref().st_ino) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn lists_are_understood() {
+        let of = |list: &'static str| Wish::parse(list.as_bytes());
+        let table = Wish {
+            table: true,
+            ..Wish::default()
+        };
+        let json = Wish {
+            json: true,
+            ..Wish::default()
+        };
+        assert_eq!(of("0"), Some(Wish::default()));
+        assert_eq!(of("1"), Some(table));
+        assert_eq!(of("table"), Some(table));
+        assert_eq!(of("json"), Some(json));
+        assert_eq!(
+            of("table,json"),
+            Some(Wish {
+                table: true,
+                ..json
+            })
+        );
+        assert_eq!(
+            of("/tmp/a"),
+            Some(Wish {
+                path: b"/tmp/a",
+                ..table
+            })
+        );
+        assert_eq!(
+            of("json,./a"),
+            Some(Wish {
+                path: b"./a",
+                ..json
+            })
+        );
+        for wrong in ["", "2", "json,", "a", "/a,/b", "0,json", "JSON"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+        assert_eq!(Wish::parse(&[b'/'; PATH_MAX]), None);
+    }
+
+    #[test]
+    fn the_process_stands_in_the_path() {
+        let mut path = [0xff; PATH_MAX];
+        let pid = os::process_id();
+        let len = expand(b"/a%p.%p%q%", &mut path).unwrap();
+        assert_eq!(&path[..=len], format!("/a{pid}.{pid}%q%\0").as_bytes());
+        let long = [b'/'; PATH_MAX - 1];
+        assert_eq!(expand(&long, &mut path), Some(PATH_MAX - 1));
+        assert_eq!(path[PATH_MAX - 1], 0);
+        let mut grows = long;
+        grows[..2].copy_from_slice(b"%p");
+        let too_long = pid > 99;
+        assert_eq!(expand(&grows, &mut path).is_none(), too_long);
+    }
+}

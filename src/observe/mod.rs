@@ -1,0 +1,117 @@
+//! What can be seen and set from outside: the environment's knobs on the way in, statistics on the
+//! way out.
+//!
+//! - [`knobs`]: the table of `HAKMEM_` variables, from which `docs/knobs.md` is rendered
+//! - [`environment`]: reads them, once
+//! - [`snapshot`]: what a report knows, as plain data; [`gather`] fills it
+//! - [`table`], [`json`], [`xml`]: a snapshot as text
+//! - [`exit`]: what `HAKMEM_STATS` asks for at the end of the process
+//! - [`writer`]: formatted output without allocating
+//!
+//! Nobody waits for this module: it reads what other threads are changing, so what it says is close
+//! to, but not exactly, one moment's. It allocates nothing through malloc; a report takes a few pages
+//! from the system for as long as it is being written, so that it fits on a small thread's stack.
+
+mod environment;
+mod exit;
+mod gather;
+mod json;
+mod knobs;
+mod snapshot;
+mod table;
+mod writer;
+mod xml;
+
+pub(crate) use environment::read_environment;
+pub use exit::at_exit;
+pub use gather::{fill, snapshot};
+pub use json::{write_json, write_json_buf};
+pub use knobs::write_knobs_md;
+pub use snapshot::{Cache, ClassCounts, OsCall, Refills, Snapshot};
+pub use table::print_stats;
+pub use xml::write_malloc_info_xml;
+
+use core::fmt;
+
+use crate::base::{N_CLASSES, PAGE, align_up};
+use crate::space::pool;
+use crate::{heap, large, os};
+use heap::Heap;
+use snapshot::Shapes;
+use writer::Writer;
+
+/// The version of the library.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a report needs room for: too much for the stack of a thread with 16 KiB.
+struct Room {
+    totals: Snapshot,
+    classes: [ClassCounts; N_CLASSES],
+    buffer: [u8; PAGE],
+}
+
+/// Calls `f` with zeroed room from the system, and gives that back. False, and `f` is not called,
+/// when the system has none.
+fn with_room(f: impl FnOnce(&mut Room)) -> bool {
+    let bytes = align_up(size_of::<Room>(), PAGE);
+    let Some(start) = os::map(0, bytes) else {
+        return false;
+    };
+    // SAFETY: the mapping is large and aligned enough, this function's alone, and zeroed: every field
+    // of a Room is an integer, or made of integers.
+    f(unsafe { start.cast::<Room>().as_mut() });
+    // SAFETY: the reference has ended. A refusal leaves a few pages mapped and nothing else.
+    unsafe { os::unmap(start, bytes) };
+    true
+}
+
+/// Gathers everything and writes it to a descriptor with `render`; errors in writing are ignored.
+fn report(fd: i32, render: fn(&mut Writer<'_>, &Snapshot, &Shapes) -> fmt::Result) {
+    let done = with_room(|room| {
+        fill(&mut room.totals, &mut room.classes);
+        let mut out = Writer::to_descriptor(fd, &mut room.buffer);
+        let _ = render(&mut out, &room.totals, &room.classes);
+        out.finish();
+    });
+    if !done {
+        os::write_all(fd, b"hakmem: no memory for a report\n");
+    }
+}
+
+/// The walk over all invariants that the calling thread can check: its own heap's, and those under
+/// a lock.
+///
+/// Another thread that is at work can make sound structures look wrong for a moment, but not again
+/// and again; damage stays.
+fn check() -> Result<(), &'static str> {
+    const LOOKS: usize = 5;
+    let mut result = check_once();
+    for _ in 1..LOOKS {
+        if result.is_ok() {
+            break;
+        }
+        os::yield_now();
+        result = check_once();
+    }
+    result
+}
+
+fn check_once() -> Result<(), &'static str> {
+    pool::check()?;
+    large::check()?;
+    let heap = heap::tls::heap();
+    if Heap::is_real(heap) {
+        // SAFETY: a real heap that the thread-local word names is the calling thread's.
+        unsafe { (*heap).check()? };
+    }
+    Ok(())
+}
+
+/// Resident bytes of the whole process, as the kernel counts them; 0 if /proc cannot be read.
+fn process_resident_bytes() -> usize {
+    let mut buffer = [0; 128];
+    let text = os::read_file(b"/proc/self/statm\0", &mut buffer);
+    let pages = text.and_then(|text| text.split(|byte| *byte == b' ').nth(1));
+    let pages = pages.and_then(|pages| core::str::from_utf8(pages).ok()?.parse::<usize>().ok());
+    pages.unwrap_or(0) * PAGE
+}

@@ -1,0 +1,250 @@
+//! The environment's knobs and the reports that they ask for, in processes of their own: each test
+//! runs this binary again with a setting, as `program` below.
+//!
+//! `RENEW=1 cargo test --test knobs` renews docs/knobs.md.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Present in a process that is to be [`program`].
+const CHILD: &str = "KNOBS_CHILD";
+
+#[global_allocator]
+static ALLOCATOR: hakmem::Hakmem = hakmem::Hakmem;
+
+/// What runs under a setting: a little of everything, some of it kept.
+#[test]
+fn program() {
+    let Some(how) = std::env::var_os(CHILD) else {
+        return;
+    };
+    hakmem::api::init_process();
+    let mut kept: Vec<Vec<u8>> = (0..1000).map(|_| Vec::with_capacity(1000)).collect();
+    kept.extend((0..10).map(|_| Vec::with_capacity(200_000)));
+    kept.extend((0..3).map(|_| vec![1; 5 << 20]));
+    let mut other = std::thread::spawn(|| (0..5000).map(|i| vec![i as u8; 64]).collect::<Vec<_>>())
+        .join()
+        .expect("it only allocates");
+    other.truncate(2000);
+    if how == "close stderr" {
+        // SAFETY: nobody in this process needs it any more.
+        unsafe { libc::close(2) };
+    }
+    std::mem::forget((kept, other));
+}
+
+fn run(how: &str, settings: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(std::env::current_exe().expect("it is running"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HAKMEM_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command
+        .args(["program", "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, how)
+        .envs(settings.iter().copied())
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{settings:?}: {}", stderr(&output));
+    output
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The line that starts a report ends what may stand before it.
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn number(json: &Value, name: &str) -> u64 {
+    json[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{name}: {json:#}"))
+}
+
+#[test]
+fn the_document_is_the_table_in_the_code() {
+    let mut rendered = String::new();
+    hakmem::observe::write_knobs_md(&mut rendered).expect("a String takes everything");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/knobs.md");
+    if std::env::var_os("RENEW").is_some() {
+        fs::write(&path, rendered).expect("docs/ is writable");
+        return;
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == rendered,
+        "docs/knobs.md is not current: RENEW=1 cargo test --test knobs"
+    );
+}
+
+#[test]
+fn no_setting_says_nothing_and_each_mistake_is_one_line() {
+    assert_eq!(stderr(&run("", &[])), "");
+    assert_eq!(
+        stderr(&run("", &[("HAKMEM_WARM_MB", ""), ("HAKMEMX", "1")])),
+        ""
+    );
+    for (name, value) in [
+        ("HAKMEM_BOGUS", "1"),
+        ("HAKMEM_", ""),
+        ("HAKMEM_WARM_MB", "banana"),
+        ("HAKMEM_WARM_PERCENT", "-1"),
+        ("HAKMEM_MINIMAL", "perhaps"),
+        ("HAKMEM_STATS", "everything\n"),
+        ("HAKMEM_STATS", "json,"),
+    ] {
+        let text = stderr(&run("", &[(name, value)]));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.starts_with("hakmem: ") && text.contains(name),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_switched_off_is_said() {
+    let off = |settings: &[(&str, &str)]| {
+        let text = stderr(&run("", &[settings, &[("HAKMEM_VERBOSE", "1")]].concat()));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.starts_with(concat!("hakmem ", env!("CARGO_PKG_VERSION"), ": ")),
+            "{text}"
+        );
+        let (_, list) = text
+            .trim_end()
+            .rsplit_once("switched off: ")
+            .expect("a list");
+        list.split(", ").map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let set = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(off(&[]), set(&["none"]));
+    assert_eq!(
+        off(&[("HAKMEM_TINY_USE_SUPERSLAB", "0")]),
+        set(&["superslab"])
+    );
+    assert_eq!(
+        off(&[("HAKMEM_DISABLE_THP", "1"), ("HAKMEM_DISABLE_OUTBOX", "1")]),
+        set(&["thp", "outbox"])
+    );
+    let minimal = off(&[("HAKMEM_MINIMAL", "1")]);
+    assert_eq!(minimal.len(), 9);
+    let all_but_one = off(&[("HAKMEM_DISABLE_WHALE", "0"), ("HAKMEM_MINIMAL", "1")]);
+    assert_eq!(
+        minimal.difference(&all_but_one).collect::<Vec<_>>(),
+        ["whale"]
+    );
+}
+
+#[test]
+fn the_json_at_exit_tells_the_truth() {
+    for settings in [
+        &[][..],
+        &[("HAKMEM_MINIMAL", "1")],
+        &[("HAKMEM_TINY_USE_SUPERSLAB", "0")],
+    ] {
+        let output = run("", &[settings, &[("HAKMEM_STATS", "json")]].concat());
+        let json = json_of(&stderr(&output));
+        assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(json["check"], "ok");
+        assert!(number(&json, "allocations") > 0);
+        let classes = json["classes"].as_array().expect("a list");
+        let class = |size| {
+            classes
+                .iter()
+                .find(|class| class["size"] == size)
+                .expect("it was used")
+        };
+        assert!(
+            (1000..1100).contains(&number(class(1008), "live_blocks")),
+            "{json:#}"
+        );
+        // What the thread that has ended allocated, and this one freed some of.
+        assert!(
+            (2000..2200).contains(&number(class(64), "live_blocks")),
+            "{json:#}"
+        );
+        assert!(
+            (10..13).contains(&number(&json, "run_live_blocks")),
+            "{json:#}"
+        );
+        assert_eq!(number(&json, "large_live_blocks"), 3);
+        assert!(number(&json, "large_live_bytes") >= 15 << 20);
+        let small: u64 = classes
+            .iter()
+            .map(|class| number(class, "live_bytes"))
+            .sum();
+        assert_eq!(
+            number(&json, "live_bytes"),
+            small + number(&json, "run_live_bytes") + number(&json, "large_live_bytes")
+        );
+        assert!(number(&json, "mapped_bytes") >= number(&json, "live_bytes"));
+        // What was written is resident; what was only allocated may be.
+        assert!(number(&json, "process_resident_bytes") > 15 << 20);
+        assert!(json["os_calls"]["mmap"]["made"].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn the_table_survives_a_program_that_closes_stderr() {
+    let text = stderr(&run("close stderr", &[("HAKMEM_STATS", "1")]));
+    assert!(
+        text.starts_with(concat!("hakmem ", env!("CARGO_PKG_VERSION"), ", process ")),
+        "{text}"
+    );
+    assert!(text.contains("in use bytes     = "), "{text}");
+}
+
+#[test]
+fn reports_go_to_files() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("knobs");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the target directory is writable");
+    let list = format!("json,{}/%p.json", folder.display());
+    for _ in 0..2 {
+        assert_eq!(stderr(&run("", &[("HAKMEM_STATS", &list)])), "");
+    }
+    let files: Vec<_> = fs::read_dir(&folder).expect("ours").flatten().collect();
+    assert_eq!(files.len(), 2);
+    for file in files {
+        let json = json_of(&fs::read_to_string(file.path()).expect("a report is text"));
+        assert_eq!(
+            file.file_name().to_string_lossy(),
+            format!("{}.json", json["pid"])
+        );
+    }
+    let text = stderr(&run("", &[("HAKMEM_STATS", "/nowhere/at/all")]));
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.starts_with("hakmem: ") && text.contains("/nowhere/at/all"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_buffer_that_is_too_short_gets_the_beginning() {
+    let mut whole = vec![0; 1 << 20];
+    let needed = hakmem::observe::write_json_buf(&mut whole);
+    assert!(needed > 1000 && needed < whole.len());
+    json_of(std::str::from_utf8(&whole[..needed]).expect("it is text"));
+    let mut short = [b'!'; 20];
+    assert!(hakmem::observe::write_json_buf(&mut short[..10]) > 1000);
+    assert_eq!(
+        (&short[..10], &short[10..]),
+        (&whole[..10], &[b'!'; 10][..])
+    );
+    assert!(hakmem::observe::write_json_buf(&mut []) > 1000);
+}
