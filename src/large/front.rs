@@ -1,0 +1,391 @@
+//! The front of one thread: a few freed blocks, found again without a lock or a system call.
+//!
+//! A block is found by the call site that took it and by its size. A place keeps its charge in the
+//! budgets while its block is out, so taking and giving in turns touches no shared word: the charge
+//! moves only when a place is given to another block.
+//!
+//! Only the thread that owns the heap uses its front.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::policy;
+use super::records::{self, Record, State, flag};
+use super::word::{self, Word, WordCell};
+use super::{direct, runs, shelf};
+use crate::base::{PAGE, knobs};
+use crate::space::warm;
+
+const PLACES: usize = 16;
+/// A buffer that grew far this many times in a row may start with all its room the next time.
+const PROVEN: u8 = 2;
+
+/// Free bytes that all fronts keep without having earned them.
+pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// Hits, misses and evictions of fronts that are gone.
+static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// A place for one block.
+///
+/// # Invariants
+/// `at` is 0 or the address of a block that the front has: a run in state Kept if `record` is 0,
+/// else the block of that record, in state Front. Its `touched` bytes are at most `charge`, which
+/// is counted in `warm` and [`KEPT`], or if `earned`, in what sites have earned.
+struct Place {
+    at: AtomicUsize,
+    /// Bytes that the block has room for.
+    room: usize,
+    charge: usize,
+    record: u32,
+    earned: bool,
+    proof: u8,
+}
+
+/// The front of a thread. Zeroed, it is empty.
+///
+/// # Invariants
+/// `keys[i]` is the key of the block that `places[i]` holds or last held; 0 if it never held one.
+/// `kept` is the sum of the charges that are not earned.
+pub(crate) struct Front {
+    keys: [u32; PLACES],
+    places: [Place; PLACES],
+    kept: usize,
+    hand: usize,
+    /// The last take for a growing buffer that the front saw: key and bytes.
+    growing: (u32, usize),
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+}
+
+fn bump(counter: &AtomicU64) {
+    // The owner alone writes; others may read.
+    counter.store(counter.load(Relaxed) + 1, Relaxed);
+}
+
+/// A block that is being given: what `give` needs to know of it.
+#[derive(Clone, Copy)]
+pub(super) enum Block {
+    /// A live run.
+    Run(&'static WordCell, Word),
+    /// A live mapping.
+    Mapping(u32, &'static Record),
+}
+
+impl Block {
+    #[inline(always)]
+    fn key(&self) -> u32 {
+        match self {
+            Self::Run(_, word) => word.key(),
+            Self::Mapping(_, record) => record.key(),
+        }
+    }
+
+    #[inline(always)]
+    fn room(&self) -> usize {
+        match self {
+            Self::Run(_, word) => word.len() * PAGE,
+            Self::Mapping(_, record) => record.mapped(),
+        }
+    }
+
+    #[inline(always)]
+    fn touched(&self) -> usize {
+        match self {
+            Self::Run(_, word) => word.touched() * PAGE,
+            Self::Mapping(_, record) => record.touched(),
+        }
+    }
+
+    fn used(&self) -> usize {
+        match self {
+            Self::Run(_, word) => word.bytes(),
+            Self::Mapping(_, record) => record.used(),
+        }
+    }
+
+    #[inline(always)]
+    fn record(&self) -> u32 {
+        match self {
+            Self::Run(..) => 0,
+            Self::Mapping(n, _) => *n,
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&self) {
+        match self {
+            Self::Run(cell, word) => cell.set(word.with_state(word::State::Kept)),
+            Self::Mapping(_, record) => record.set_state(State::Front),
+        }
+    }
+}
+
+impl Front {
+    /// A kept block for `need` bytes (a multiple of a page) of the site `key`.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        need: usize,
+        align: usize,
+        key: u32,
+        zero: bool,
+    ) -> Option<NonNull<u8>> {
+        let grows = policy::is_growing(key);
+        let mut found = PLACES;
+        for i in 0..PLACES {
+            if self.keys[i] != key {
+                continue;
+            }
+            let place = &self.places[i];
+            let at = place.at.load(Relaxed);
+            if at == 0 || at & (align - 1) != 0 {
+                continue;
+            }
+            if !grows {
+                if policy::fits(place.room, need) {
+                    found = i;
+                    break;
+                }
+            } else if place.room >= need
+                && (place.proof >= PROVEN || place.room <= policy::growth_limit(need))
+                && (found == PLACES || place.room > self.places[found].room)
+            {
+                found = i;
+            }
+        }
+        if grows {
+            self.growing = (key, need);
+        }
+        if found == PLACES {
+            bump(&self.misses);
+            return None;
+        }
+        bump(&self.hits);
+        let place = &self.places[found];
+        let p = NonNull::new(place.at.load(Relaxed) as *mut u8)?;
+        place.at.store(0, Relaxed);
+        let touched;
+        if place.record == 0 {
+            // SAFETY: the place holds the start of a run.
+            let cell = unsafe { runs::cell(p) }.ok()?;
+            let word = cell.get();
+            touched = word.touched() * PAGE;
+            runs::reuse(cell, word, need / PAGE);
+        } else {
+            let record = records::get(place.record)?;
+            touched = record.touched();
+            direct::reuse(record, need);
+        }
+        if zero {
+            // SAFETY: the block has just become ours, and has room for `need` bytes.
+            unsafe { p.write_bytes(0, need.min(touched)) };
+        }
+        Some(p)
+    }
+
+    /// Keeps a freed block. False if it should go to the shared stores.
+    #[inline]
+    pub(super) fn give(&mut self, p: NonNull<u8>, block: Block) -> bool {
+        let (key, room, touched) = (block.key(), block.room(), block.touched());
+        if policy::is_growing(key) {
+            self.learn_growth(key, room, block.used());
+        }
+        for i in 0..PLACES {
+            let place = &mut self.places[i];
+            if self.keys[i] == key
+                && place.room == room
+                && place.charge >= touched
+                && place.at.load(Relaxed) == 0
+            {
+                place.record = block.record();
+                block.keep();
+                place.at.store(p.as_ptr() as usize, Relaxed);
+                return true;
+            }
+        }
+        self.admit(p, block)
+    }
+
+    /// A growing buffer of `room` was freed with `used` bytes: did its site's buffers grow far?
+    fn learn_growth(&mut self, key: u32, room: usize, used: usize) {
+        let (last, bytes) = self.growing;
+        self.growing = (0, 0);
+        if last == key && bytes > used {
+            // It has just been copied into a larger one: this is not the size that it came to.
+            return;
+        }
+        for (place, _) in self
+            .places
+            .iter_mut()
+            .zip(&self.keys)
+            .filter(|(_, k)| **k == key)
+        {
+            if place.room == room && used >= room / 8 {
+                place.proof = (place.proof + 1).min(PROVEN);
+            } else if used < place.room / 8 {
+                place.proof = 0;
+            }
+        }
+    }
+
+    #[cold]
+    fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
+        let charge = block.touched();
+        let earned = match block {
+            Block::Run(..) => false,
+            // What its site takes for the first time is looked at before it is kept.
+            Block::Mapping(_, record) if record.has(flag::REUSED) => record.has(flag::EARNED),
+            Block::Mapping(..) => return false,
+        };
+        if earned {
+            if !shelf::may_earn(charge) {
+                return false;
+            }
+        } else if charge > policy::FRONT_BYTES {
+            return false;
+        }
+        let vacant = |this: &Self, i: usize| this.places[i].at.load(Relaxed) == 0;
+        let place = (0..PLACES)
+            .find(|i| self.keys[*i] == 0)
+            .or_else(|| (0..PLACES).find(|i| vacant(self, *i)))
+            .unwrap_or_else(|| self.turn());
+        self.evict(place);
+        while !earned && self.kept + charge > policy::FRONT_BYTES {
+            let i = self.turn();
+            self.evict(i);
+        }
+        if !earned {
+            let live = warm::LIVE.load(Relaxed).max(0) as usize;
+            let most = policy::fronts_max(warm::FLOOR.load(Relaxed), live);
+            let warm = warm::WARM.load(Relaxed).max(0) as usize;
+            if KEPT.load(Relaxed) + charge > most || warm + charge > warm::budget() {
+                return false;
+            }
+        }
+        self.keys[place] = block.key();
+        self.places[place] = Place {
+            at: AtomicUsize::new(p.as_ptr() as usize),
+            room: block.room(),
+            charge,
+            record: block.record(),
+            earned,
+            proof: 0,
+        };
+        block.keep();
+        if earned {
+            shelf::EARNED.fetch_add(charge, Relaxed);
+        } else {
+            self.kept += charge;
+            KEPT.fetch_add(charge, Relaxed);
+            warm::keep(charge as isize);
+        }
+        true
+    }
+
+    /// The places in turn.
+    fn turn(&mut self) -> usize {
+        self.hand = (self.hand + 1) % PLACES;
+        self.hand
+    }
+
+    /// Hands the block at a place to the shared stores, and takes the charge back.
+    fn evict(&mut self, i: usize) {
+        let place = &mut self.places[i];
+        let charge = core::mem::take(&mut place.charge);
+        if place.earned {
+            shelf::EARNED.fetch_sub(charge, Relaxed);
+        } else if charge > 0 {
+            self.kept -= charge;
+            KEPT.fetch_sub(charge, Relaxed);
+            warm::keep(-(charge as isize));
+        }
+        place.earned = false;
+        self.keys[i] = 0;
+        let Some(p) = NonNull::new(place.at.load(Relaxed) as *mut u8) else {
+            return;
+        };
+        place.at.store(0, Relaxed);
+        bump(&self.evictions);
+        if place.record == 0 {
+            // SAFETY: the place held the start of a run, which is ours.
+            unsafe {
+                if let Ok(cell) = runs::cell(p) {
+                    runs::give(p, cell);
+                }
+            }
+        } else if let Some(record) = records::get(place.record) {
+            direct::give(place.record, record);
+        }
+    }
+
+    /// Hands every block to the shared stores.
+    pub(super) fn clear(&mut self) {
+        for i in 0..PLACES {
+            self.evict(i);
+        }
+    }
+
+    /// Hands everything over, and adds what was counted to [`gone`].
+    pub(super) fn retire(&mut self) {
+        self.clear();
+        for (sum, counter) in GONE.iter().zip([&self.hits, &self.misses, &self.evictions]) {
+            sum.fetch_add(counter.load(Relaxed), Relaxed);
+            counter.store(0, Relaxed);
+        }
+    }
+
+    /// What lies in it now, and its hits, misses and evictions. Racy if another thread owns it.
+    pub(crate) fn counts(&self) -> FrontCounts {
+        let mut counts = FrontCounts {
+            hits: self.hits.load(Relaxed),
+            misses: self.misses.load(Relaxed),
+            evictions: self.evictions.load(Relaxed),
+            ..FrontCounts::default()
+        };
+        for place in &self.places {
+            let Some(p) = NonNull::new(place.at.load(Relaxed) as *mut u8) else {
+                continue;
+            };
+            if place.record != 0 {
+                counts.large_blocks += 1;
+                counts.large_bytes += records::get(place.record).map_or(0, Record::used);
+            // SAFETY: the place holds, or just held, the start of a run; headers stay mapped.
+            } else if let Ok(cell) = unsafe { runs::cell(p) } {
+                counts.run_blocks += 1;
+                counts.run_bytes += cell.get().bytes();
+            }
+        }
+        counts
+    }
+}
+
+/// Hits, misses and evictions of the fronts of threads that have ended.
+pub(super) fn gone() -> [u64; 3] {
+    [0, 1, 2].map(|i| GONE[i].load(Relaxed))
+}
+
+/// What a front holds, and how often it served.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct FrontCounts {
+    /// Runs that lie in it, which [`super::Counts`] takes for live.
+    pub(crate) run_blocks: usize,
+    /// Their bytes.
+    pub(crate) run_bytes: usize,
+    /// Mappings that lie in it, which [`super::Counts`] takes for live.
+    pub(crate) large_blocks: usize,
+    /// Their bytes.
+    pub(crate) large_bytes: usize,
+    /// Takes that it served.
+    pub(crate) hits: u64,
+    /// Takes that it did not serve.
+    pub(crate) misses: u64,
+    /// Blocks that made room for others.
+    pub(crate) evictions: u64,
+}
+
+/// Whether fronts are in use.
+#[inline(always)]
+pub(super) fn enabled() -> bool {
+    knobs::BIGCACHE.get()
+}

@@ -1,0 +1,324 @@
+//! Large blocks: everything above 32 KiB, and whatever has a larger alignment than slabs give.
+//!
+//! ```text
+//! take/give ── front      a few blocks of this thread, by call site and size: no lock
+//!                ├─ runs      up to 1 MiB: pages of SuperSlabs              (bits, word)
+//!                └─ direct    beyond: ranges of their own, mremap           (records, ranges)
+//!                     └─ shelf     BigCache and Whale cache, sites          (store, sites)
+//! policy: sizes, room to grow, keep or give back - pure functions
+//! ```
+//! Two locks, `runs` and `shelf`, never held together. Freed blocks that are kept count in
+//! `space::warm`, except for what a call site has earned by taking them again and again; when the
+//! budget is exceeded, the oldest go first.
+//!
+//! Callers: `heap` and the API.
+
+mod bigcache;
+mod bits;
+mod direct;
+mod front;
+mod policy;
+mod ranges;
+mod records;
+mod runs;
+mod shelf;
+mod sites;
+mod store;
+#[cfg(test)]
+mod tests;
+mod whale;
+mod word;
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+
+pub(crate) use self::front::{Front, FrontCounts};
+
+use self::front::Block;
+pub(crate) use crate::base::Misuse;
+use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
+use crate::space::map::{Entry, Kind};
+use crate::space::warm;
+
+/// What the program wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// How many bytes.
+    pub(crate) bytes: usize,
+    /// A multiple of this, a power of two and at least 16.
+    pub(crate) align: usize,
+    /// The content must be zero.
+    pub(crate) zero: bool,
+    /// Who asks: a return address.
+    pub(crate) site: usize,
+    /// A realloc that grows: room behind the block will be welcome.
+    pub(crate) growing: bool,
+}
+
+/// What became of a block that should be resized.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Resize {
+    /// It has the new size.
+    InPlace,
+    /// It is here now, content and all; the old pointer is dead.
+    Moved(NonNull<u8>),
+    /// It is as it was: take a new block, copy, give this one.
+    CannotInPlace,
+}
+
+/// Purging starts when the budget is exceeded by this much, and ends when it is met.
+const SLACK: usize = 1 << 20;
+
+/// A block. `None`: out of memory.
+#[inline]
+pub(crate) fn take(front: Option<&mut Front>, request: Request) -> Option<NonNull<u8>> {
+    let Request {
+        bytes,
+        align,
+        zero,
+        site,
+        growing,
+    } = request;
+    debug_assert!(align.is_power_of_two());
+    if bytes > isize::MAX as usize {
+        return None;
+    }
+    let key = policy::key(if knobs::SITES.get() { site } else { 0 }, growing);
+    let need = align_up(bytes.max(1), PAGE);
+    if let Some(front) = front
+        && front::enabled()
+        && let Some(p) = front.take(need, align, key, zero)
+    {
+        return Some(p);
+    }
+    take_shared(need, align, key, zero)
+}
+
+#[cold]
+#[inline(never)]
+fn take_shared(need: usize, align: usize, key: u32, zero: bool) -> Option<NonNull<u8>> {
+    let Some(window) = policy::run_fits(need, align, key) else {
+        return direct::take(need, align, key, zero);
+    };
+    let pages = need / PAGE;
+    let align = (align / PAGE).max(1);
+    runs::take(pages, align, window, key, zero).or_else(|| {
+        trim();
+        runs::take(pages, align, pages, key, zero)
+    })
+}
+
+/// Finds the live block at `p`.
+///
+/// # Safety
+/// `entry` is what the slab map says of `p`.
+#[inline]
+unsafe fn block_at(p: NonNull<u8>, entry: Entry) -> Result<Block, Misuse> {
+    match entry.kind() {
+        Kind::Run => {
+            // SAFETY: the caller's.
+            let (cell, word) = unsafe { runs::live(p) }?;
+            Ok(Block::Run(cell, word))
+        }
+        Kind::Large(n) => Ok(Block::Mapping(n, direct::live(p, n)?)),
+        _ => Err(Misuse::NotABlock),
+    }
+}
+
+/// Takes a block back. `Err`, and nothing done, if there is none at `p`.
+///
+/// # Safety
+/// `entry` is what the slab map says of `p`. If a live block starts at `p`, nobody uses it any more.
+#[inline]
+pub(crate) unsafe fn give(
+    front: Option<&mut Front>,
+    p: NonNull<u8>,
+    entry: Entry,
+) -> Result<(), Misuse> {
+    // SAFETY: the caller's.
+    let block = unsafe { block_at(p, entry) }?;
+    if let Some(front) = front
+        && front::enabled()
+        && front.give(p, block)
+    {
+        return Ok(());
+    }
+    // SAFETY: the block is live, and the caller's.
+    unsafe { give_shared(p, block) };
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn give_shared(p: NonNull<u8>, block: Block) {
+    match block {
+        // SAFETY: the caller's.
+        Block::Run(cell, _) => unsafe { runs::give(p, cell) },
+        Block::Mapping(n, record) => direct::give(n, record),
+    }
+    balance();
+}
+
+/// Gives kept memory back, oldest first, until the budget is met.
+fn balance() {
+    if warm::excess() > SLACK {
+        while warm::excess() > 0 {
+            let runs_first = match (runs::oldest(), shelf::oldest()) {
+                (None, None) => break,
+                (Some(run), Some(mapping)) => (run.wrapping_sub(mapping) as i32) <= 0,
+                (run, _) => run.is_some(),
+            };
+            if runs_first {
+                runs::purge_oldest();
+            } else if let Some((n, record)) = shelf::evict_oldest() {
+                direct::release(n, record);
+            }
+        }
+    }
+    while let Some((n, record)) = shelf::evict_earned(false) {
+        direct::release(n, record);
+    }
+}
+
+/// Bytes of the block at `p` that the program may use.
+///
+/// # Safety
+/// `entry` is what the slab map says of `p`.
+pub(crate) unsafe fn usable(p: NonNull<u8>, entry: Entry) -> Result<usize, Misuse> {
+    // SAFETY: the caller's.
+    Ok(match unsafe { block_at(p, entry) }? {
+        Block::Run(_, word) => word.bytes(),
+        Block::Mapping(_, record) => record.used(),
+    })
+}
+
+/// Gives the block at `p` another size, if that can be done without copying.
+///
+/// # Safety
+/// As for [`give`]; the caller uses at most `bytes` bytes of it afterwards, where it is then.
+pub(crate) unsafe fn resize(
+    _front: Option<&mut Front>,
+    p: NonNull<u8>,
+    entry: Entry,
+    bytes: usize,
+    _site: usize,
+) -> Resize {
+    // SAFETY: the caller's.
+    let Ok(block) = (unsafe { block_at(p, entry) }) else {
+        return Resize::CannotInPlace;
+    };
+    let used = match block {
+        Block::Run(_, word) => word.bytes(),
+        Block::Mapping(_, record) => record.used(),
+    };
+    if bytes > isize::MAX as usize || policy::too_small(bytes, used) {
+        return Resize::CannotInPlace;
+    }
+    match block {
+        Block::Run(cell, word) => {
+            let need = align_up(bytes.max(1), PAGE) / PAGE;
+            // SAFETY: the run is live, and the caller's.
+            if need == word.used() || unsafe { runs::resize(p, cell, word, need) } {
+                Resize::InPlace
+            } else {
+                Resize::CannotInPlace
+            }
+        }
+        Block::Mapping(n, record) => match direct::resize(n, record, bytes.max(1)) {
+            direct::Resized::InPlace => Resize::InPlace,
+            direct::Resized::Moved(p) => Resize::Moved(p),
+            direct::Resized::No => Resize::CannotInPlace,
+        },
+    }
+}
+
+/// The thread ends: its blocks go to the shared stores, its counts to the sums.
+pub(crate) fn retire(front: &mut Front) {
+    front.retire();
+    balance();
+}
+
+/// Gives everything that is kept back, except for what lies in fronts.
+pub(crate) fn trim() {
+    runs::trim();
+    while let Some((n, record)) = shelf::evict_oldest() {
+        direct::release(n, record);
+    }
+    while let Some((n, record)) = shelf::evict_earned(true) {
+        direct::release(n, record);
+    }
+}
+
+/// Sums for reports. What lies in the fronts of live threads counts as live here; their own
+/// [`Front::counts`] say how much that is.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    /// Page runs that are out.
+    pub(crate) run_blocks: usize,
+    /// Their bytes.
+    pub(crate) run_bytes: usize,
+    /// Mappings that are out.
+    pub(crate) large_blocks: usize,
+    /// Their bytes.
+    pub(crate) large_bytes: usize,
+    /// Hits, misses and evictions of the fronts of threads that have ended.
+    pub(crate) front: [u64; 3],
+    /// Hits, misses and evictions of BigCache.
+    pub(crate) big: [u64; 3],
+    /// Hits, misses and evictions of the Whale cache.
+    pub(crate) whale: [u64; 3],
+    /// Blocks that the caches keep.
+    pub(crate) kept_blocks: usize,
+    /// Bytes that they keep resident.
+    pub(crate) kept_bytes: usize,
+    /// Bytes of free pages in SuperSlabs of runs that are resident.
+    pub(crate) warm_run_bytes: usize,
+    /// Bytes that sites have earned beyond the warm budget, of all of these.
+    pub(crate) earned_bytes: usize,
+    /// Bytes that all fronts keep without having earned them.
+    pub(crate) front_bytes: usize,
+    /// Bytes of runs that went back to the system.
+    pub(crate) purged_run_bytes: u64,
+}
+
+/// See [`Counts`].
+pub(crate) fn counts() -> Counts {
+    let count = |n: isize| n.max(0) as usize;
+    let (big, whale, kept_blocks, kept_bytes) = shelf::counts();
+    Counts {
+        run_blocks: count(runs::BLOCKS.load(Relaxed)),
+        run_bytes: count(runs::BYTES.load(Relaxed)),
+        large_blocks: count(direct::BLOCKS.load(Relaxed)),
+        large_bytes: count(direct::BYTES.load(Relaxed)),
+        front: front::gone(),
+        big,
+        whale,
+        kept_blocks,
+        kept_bytes,
+        warm_run_bytes: runs::warm_bytes(),
+        earned_bytes: shelf::EARNED.load(Relaxed),
+        front_bytes: front::KEPT.load(Relaxed),
+        purged_run_bytes: runs::PURGED.load(Relaxed),
+    }
+}
+
+/// In the child of a fork: resets the locks, and abandons what they guarded if a thread that is gone
+/// was changing it. Blocks stay valid.
+///
+/// # Safety
+/// No other thread exists.
+pub(crate) unsafe fn after_fork() {
+    // SAFETY: the caller's.
+    unsafe {
+        runs::after_fork();
+        shelf::after_fork();
+    }
+}
+
+/// Walks all structures. No other thread may use large blocks meanwhile.
+pub(crate) fn check() -> Result<(), &'static str> {
+    runs::check()?;
+    shelf::check()
+}
+
+const _: () = assert!(SMALL_MAX < policy::RUN_MAX);

@@ -1,0 +1,456 @@
+//! What mappings share, under one lock: the caches, the kept ranges, what is known of sites.
+//!
+//! Sections are short, and no system call happens in them except for memory of the table of
+//! records. A block that leaves is taken out here and given back by the caller, without the lock.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::bigcache::BigCache;
+use super::policy::{self, Density};
+use super::ranges::Ranges;
+use super::records::{self, By, List, Numbers, Record, State, flag};
+use super::sites::Sites;
+use super::whale::Whale;
+use crate::base::{SLOT, knobs};
+use crate::os;
+use crate::space::map::{self, Entry};
+use crate::space::warm;
+use crate::sync::Lock;
+
+struct Shelf {
+    numbers: Numbers,
+    ranges: Ranges,
+    big: BigCache,
+    whale: Whale,
+    /// Kept blocks by age: those in the warm budget, and those that sites have earned.
+    warm: List,
+    earned: List,
+    sites: Sites,
+    kept: usize,
+    kept_bytes: usize,
+    /// Bytes in huge pages whose site is not known to be dense; and whether that bet was lost.
+    unproven: usize,
+    distrust: bool,
+}
+
+static SHELF: Lock<Shelf> = Lock::new(Shelf {
+    numbers: Numbers::NEW,
+    ranges: Ranges::NEW,
+    big: BigCache::NEW,
+    whale: Whale::NEW,
+    warm: List::NEW,
+    earned: List::NEW,
+    sites: Sites::NEW,
+    kept: 0,
+    kept_bytes: 0,
+    unproven: 0,
+    distrust: false,
+});
+
+/// Free bytes that sites have earned, in caches and in fronts.
+pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
+
+/// What a take found.
+pub(super) enum Found {
+    /// A kept block; its content is of before.
+    Kept(u32),
+    /// Kept addresses, of the mapped size asked for.
+    Range(u32),
+    /// Only a number: the caller has to map.
+    Number {
+        /// The number of the record.
+        n: u32,
+        /// Bits of [`flag`] if huge pages are to be asked for, or 0.
+        huge: u32,
+        /// Make it resident at once.
+        populate: bool,
+        /// There are very many ranges.
+        crowded: bool,
+    },
+}
+
+fn now() -> u32 {
+    os::now_ms() as u32
+}
+
+fn site_bin(key: u32, mapped: usize) -> usize {
+    if policy::is_growing(key) {
+        0
+    } else {
+        policy::bin(mapped)
+    }
+}
+
+/// Whether `bytes` more would fit what sites may keep.
+pub(super) fn may_earn(bytes: usize) -> bool {
+    let live = warm::LIVE.load(Relaxed).max(0) as usize;
+    EARNED.load(Relaxed) + bytes <= policy::earned_max(live)
+}
+
+impl Shelf {
+    fn crowded(&self) -> bool {
+        self.numbers.in_use() > policy::RANGES_MAX
+    }
+
+    fn insert(
+        &mut self,
+        n: u32,
+        record: &Record,
+        whale: bool,
+        earned: bool,
+        charge: usize,
+        now: u32,
+    ) {
+        record.set_charge(charge);
+        record.put(flag::WHALE, whale);
+        record.put(flag::EARNED, earned);
+        record.set_stamp(now);
+        let charge = record.charge();
+        if whale {
+            &mut self.whale.bins
+        } else {
+            &mut self.big.bins
+        }
+        .insert(n, record);
+        self.kept += 1;
+        self.kept_bytes += charge;
+        if earned {
+            self.earned.push_back(n, By::Age);
+            EARNED.fetch_add(charge, Relaxed);
+        } else {
+            self.warm.push_back(n, By::Age);
+            warm::keep(charge as isize);
+        }
+        record.set_state(State::Cached);
+    }
+
+    fn remove(&mut self, n: u32, record: &Record) {
+        let charge = record.charge();
+        let bins = if record.has(flag::WHALE) {
+            &mut self.whale.bins
+        } else {
+            &mut self.big.bins
+        };
+        bins.remove(n, record);
+        self.kept -= 1;
+        self.kept_bytes -= charge;
+        if record.has(flag::EARNED) {
+            self.earned.remove(n, By::Age);
+            EARNED.fetch_sub(charge, Relaxed);
+        } else {
+            self.warm.remove(n, By::Age);
+            warm::keep(-(charge as isize));
+        }
+        record.set_state(State::Leaving);
+    }
+
+    fn evict(&mut self, n: u32, now: u32) -> Option<(u32, &'static Record)> {
+        let record = records::get(n).filter(|_| n != 0)?;
+        self.remove(n, record);
+        if record.has(flag::WHALE) {
+            self.whale.evictions += 1
+        } else {
+            self.big.evictions += 1
+        }
+        let site = self
+            .sites
+            .at(record.key(), site_bin(record.key(), record.mapped()));
+        if record.has(flag::EARNED) {
+            site.wasted();
+        }
+        site.gave_back(now);
+        Some((n, record))
+    }
+
+    fn find(&mut self, need: usize, align: usize, key: u32) -> Option<u32> {
+        if self.kept == 0 {
+            return None;
+        }
+        if let Some(n) = self.big.find(need, align, key) {
+            self.big.hits += 1;
+            return Some(n);
+        }
+        let n = self.whale.find(need, align, key)?;
+        self.whale.hits += 1;
+        Some(n)
+    }
+}
+
+/// Finds something for a take of `need` bytes, in a mapping of `mapped`. `None`: out of records.
+pub(super) fn take(
+    need: usize,
+    mapped: usize,
+    align: usize,
+    key: u32,
+    zero: bool,
+) -> Option<Found> {
+    let now = now();
+    let mut shelf = SHELF.lock();
+    let bin = site_bin(key, mapped);
+    let density = shelf.sites.at(key, bin).density;
+    // Clearing a block that is used sparsely would make all of it resident.
+    if (!zero || density == Density::Dense)
+        && let Some(n) = shelf.find(need, align, key)
+        && let Some(record) = records::get(n)
+    {
+        shelf.remove(n, record);
+        shelf.sites.at(key, bin).hit(now, record.has(flag::EARNED));
+        record.put(flag::REUSED, true);
+        record.set_key(key);
+        return Some(Found::Kept(n));
+    }
+    let big = !policy::is_growing(key) && mapped <= policy::BIG_MAX;
+    if big {
+        shelf.big.misses += 1
+    } else {
+        shelf.whale.misses += 1
+    }
+    shelf.sites.at(key, bin).missed(now);
+    let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
+    let mut huge = 0;
+    if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded {
+        if density == Density::Dense {
+            huge = flag::HUGE;
+        } else if density == Density::Unknown
+            && big
+            && !zero
+            && !shelf.distrust
+            && shelf.unproven + mapped <= policy::UNPROVEN_HUGE
+        {
+            huge = flag::HUGE | flag::UNPROVEN;
+            shelf.unproven += mapped;
+        }
+    }
+    if huge == 0 && align <= SLOT {
+        let Shelf {
+            ranges, numbers, ..
+        } = &mut *shelf;
+        if let Some(n) = ranges.take(mapped, numbers) {
+            return Some(Found::Range(n));
+        }
+    }
+    let populate =
+        huge == 0 && density == Density::Dense && need <= policy::BIG_MAX && knobs::POPULATE.get();
+    let Some(n) = shelf.numbers.take() else {
+        if huge & flag::UNPROVEN != 0 {
+            shelf.unproven -= mapped;
+        }
+        return None;
+    };
+    Some(Found::Number {
+        n,
+        huge,
+        populate,
+        crowded,
+    })
+}
+
+/// Gives a number back whose range is not mapped (any more). `huge` as [`take`] gave it, if the
+/// block never came to be.
+pub(super) fn forget(n: u32, huge: u32, mapped: usize) {
+    let mut shelf = SHELF.lock();
+    if huge & flag::UNPROVEN != 0 {
+        shelf.unproven = shelf.unproven.saturating_sub(mapped);
+    }
+    shelf.numbers.give(n);
+}
+
+/// Whether somebody should look how densely the freed block of `record` was touched.
+pub(super) fn unknown(record: &Record) -> bool {
+    let bin = site_bin(record.key(), record.mapped());
+    record.has(flag::UNPROVEN)
+        || SHELF.lock().sites.at(record.key(), bin).density == Density::Unknown
+}
+
+/// Keeps a freed block, or not: then the caller gives it back.
+pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
+    let now = now();
+    let mapped = record.mapped();
+    let mut shelf = SHELF.lock();
+    let key = record.key();
+    let bin = site_bin(key, mapped);
+    if record.has(flag::UNPROVEN) {
+        record.put(flag::UNPROVEN, false);
+        shelf.unproven = shelf.unproven.saturating_sub(mapped);
+        shelf.distrust |= looked == Some(Density::Sparse);
+    }
+    let site = shelf.sites.at(key, bin);
+    if let Some(density) = looked {
+        site.looked(density);
+    }
+    let credit = site.credit(now);
+    let whale = mapped > policy::BIG_MAX || !knobs::BIGCACHE.get();
+    let enabled = if whale {
+        knobs::WHALE.get() && mapped >= policy::WHALE_MIN
+    } else {
+        true
+    };
+    let charge = record.touched();
+    let budget = warm::budget();
+    let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
+    let earned = !room && credit > 0 && may_earn(charge);
+    // Unless it is earned, older memory makes room for it, if need be.
+    let kept = enabled
+        && (earned
+            || if room {
+                charge <= budget
+            } else {
+                charge <= budget / 2
+            });
+    if kept {
+        if earned {
+            shelf.sites.at(key, bin).spend(now);
+        }
+        shelf.insert(n, record, whale, earned, charge, now);
+    } else {
+        shelf.sites.at(key, bin).gave_back(now);
+    }
+    kept
+}
+
+/// When the oldest block in the warm budget was kept, if there is one.
+pub(super) fn oldest() -> Option<u32> {
+    let shelf = SHELF.lock();
+    let n = shelf.warm.head();
+    records::get(n).filter(|_| n != 0).map(Record::stamp)
+}
+
+/// Takes the oldest block in the warm budget out, for the caller to give back.
+pub(super) fn evict_oldest() -> Option<(u32, &'static Record)> {
+    let mut shelf = SHELF.lock();
+    let n = shelf.warm.head();
+    shelf.evict(n, now())
+}
+
+/// Takes an earned block out that has waited too long, or is too much (or just any), for the
+/// caller to give back.
+pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
+    if EARNED.load(Relaxed) == 0 {
+        return None;
+    }
+    let now = now();
+    let mut shelf = SHELF.lock();
+    let n = shelf.earned.head();
+    let record = records::get(n).filter(|_| n != 0)?;
+    let old = now.wrapping_sub(record.stamp()) > policy::EARNED_MS;
+    if any || old || !may_earn(0) {
+        shelf.evict(n, now)
+    } else {
+        None
+    }
+}
+
+/// Whether there are so many ranges that no more should be unmapped.
+pub(super) fn crowded() -> bool {
+    SHELF.lock().crowded()
+}
+
+/// Keeps the purged addresses of `n`.
+pub(super) fn keep_range(n: u32, record: &Record) {
+    let mut shelf = SHELF.lock();
+    let Shelf {
+        ranges, numbers, ..
+    } = &mut *shelf;
+    ranges.insert(n, record, numbers);
+}
+
+/// Takes a kept range out for the caller to unmap, if there are few enough by now.
+pub(super) fn range_to_unmap() -> Option<u32> {
+    let mut shelf = SHELF.lock();
+    if shelf.crowded() {
+        return None;
+    }
+    let n = shelf.ranges.any()?;
+    let record = records::get(n)?;
+    shelf.ranges.remove(n, record);
+    record.set_state(State::Leaving);
+    Some(n)
+}
+
+/// Hits, misses and evictions of BigCache and of the Whale cache; blocks kept and their bytes.
+pub(super) fn counts() -> ([u64; 3], [u64; 3], usize, usize) {
+    let s = SHELF.lock();
+    (
+        [s.big.hits, s.big.misses, s.big.evictions],
+        [s.whale.hits, s.whale.misses, s.whale.evictions],
+        s.kept,
+        s.kept_bytes,
+    )
+}
+
+/// In the child of a fork: if a thread that is gone held the lock, abandons what was kept.
+///
+/// # Safety
+/// No other thread exists.
+pub(super) unsafe fn after_fork() {
+    // SAFETY: the caller's.
+    unsafe {
+        if !SHELF.reset() {
+            return;
+        }
+        let shelf = &mut *SHELF.value();
+        for (_, record) in shelf.numbers.each() {
+            if !matches!(record.state(), State::Live | State::Front) {
+                record.set_state(State::Leaving);
+            }
+        }
+        shelf.numbers.abandon();
+        shelf.ranges = Ranges::NEW;
+        shelf.big = BigCache::NEW;
+        shelf.whale = Whale::NEW;
+        shelf.warm = List::NEW;
+        shelf.earned = List::NEW;
+        shelf.kept = 0;
+        shelf.kept_bytes = 0;
+    }
+}
+
+/// Walks every record. Other threads must not use blocks meanwhile.
+pub(super) fn check() -> Result<(), &'static str> {
+    let shelf = SHELF.lock();
+    let (mut ranges, mut cached, mut bytes, mut in_use) = (0, 0, 0, 0);
+    for (n, record) in shelf.numbers.each() {
+        let state = record.state();
+        in_use += (state != State::Unused) as usize;
+        match state {
+            State::Unused | State::Leaving => continue,
+            State::Range => ranges += 1,
+            State::Cached => {
+                cached += 1;
+                bytes += record.charge();
+            }
+            State::Live | State::Front => {}
+        }
+        if map::lookup(record.address()) != Entry::large(n) {
+            return Err("a record is not in the slab map");
+        }
+        if !record.address().is_multiple_of(SLOT)
+            || !record.mapped().is_multiple_of(SLOT)
+            || record.used() > record.mapped()
+            || record.touched() > record.mapped()
+            || (state != State::Range && record.used() > record.touched())
+        {
+            return Err("a record is not as it should be");
+        }
+    }
+    if (ranges, cached, bytes) != (shelf.ranges.count, shelf.kept, shelf.kept_bytes) {
+        return Err("sums over the records are wrong");
+    }
+    if in_use != shelf.numbers.in_use() {
+        return Err("numbers were lost");
+    }
+    let mut seen = 0;
+    for (bins, whale) in [(&shelf.big.bins, false), (&shelf.whale.bins, true)] {
+        let sound = bins.each(|_, record| {
+            seen += 1;
+            record.state() == State::Cached && record.has(flag::WHALE) == whale
+        });
+        if !sound {
+            return Err("a cache is not as it should be");
+        }
+    }
+    if seen != cached {
+        return Err("a kept block is in no cache");
+    }
+    shelf.ranges.check()
+}

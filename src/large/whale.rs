@@ -1,0 +1,51 @@
+//! The Whale cache: freed mappings of 2 MiB and more that BigCache does not keep, by size.
+//!
+//! One such block is worth thousands of page faults. A buffer that grows may have a block of any
+//! size that its site gave: it has been that large before.
+
+use super::policy;
+use super::records::Record;
+use super::store::Bins;
+
+/// The blocks, and how often one was wanted.
+pub(super) struct Whale {
+    /// The blocks.
+    pub(super) bins: Bins,
+    /// Takes that found one, and that did not.
+    pub(super) hits: u64,
+    /// See `hits`.
+    pub(super) misses: u64,
+    /// Blocks that went back to the system.
+    pub(super) evictions: u64,
+}
+
+impl Whale {
+    /// Empty.
+    pub(super) const NEW: Self = Self {
+        bins: Bins::NEW,
+        hits: 0,
+        misses: 0,
+        evictions: 0,
+    };
+
+    /// A block for `need` bytes.
+    pub(super) fn find(&self, need: usize, align: usize, key: u32) -> Option<u32> {
+        let grows = policy::is_growing(key);
+        let limit = if grows {
+            usize::MAX
+        } else {
+            need + need / 4 + policy::mapped(1)
+        };
+        let rank = |record: &Record| {
+            if !record.address().is_multiple_of(align) {
+                None
+            } else if record.key() == key && grows {
+                Some(3)
+            } else {
+                policy::fits(record.mapped(), policy::mapped(need))
+                    .then(|| if record.key() == key { 2 } else { 1 })
+            }
+        };
+        self.bins.find(need, limit, if grows { 3 } else { 2 }, rank)
+    }
+}
