@@ -1,5 +1,7 @@
 //! What there is to measure.
 
+use crate::programs;
+
 /// How much work a measurement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
@@ -20,6 +22,8 @@ pub(crate) enum Kind {
     },
     /// Instructions by callgrind of each loop in workloads/instr.c.
     Instructions,
+    /// A program that people run, under preload.
+    Program(&'static programs::Program),
     /// A program that does nothing, started over and over.
     Startup,
 }
@@ -105,6 +109,15 @@ pub(crate) fn all() -> Vec<Bench> {
     pages(&mut v);
     memory(&mut v);
     applications(&mut v);
+    for program in programs::ALL {
+        v.push(Bench {
+            name: format!("program-{}", program.name),
+            group: "program",
+            about: program.about.into(),
+            kind: Kind::Program(program),
+            reps: (1, 3),
+        });
+    }
     v.push(workload(
         "start",
         "thread",

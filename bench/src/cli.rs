@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::allocators::{self, Ready};
-use crate::catalog::{self, Scale};
+use crate::catalog::{self, Bench, Kind, Scale};
 use crate::record::{Circumstances, Results, Writer};
 use crate::schedule::{self, Plan};
 use crate::workloads::Workloads;
-use crate::{paths, table};
+use crate::{compare, golden, isolate, paths, programs, table};
 
 /// Measures hakmem against the best allocators there are, one process at a time, and proves for each process
 /// which allocator served it.
@@ -35,7 +35,54 @@ enum Command {
         /// A file that `run` saved; the newest when none is named.
         file: Option<PathBuf>,
     },
+    /// Shows what got better or worse from one file of results to another, beyond the spread of both.
+    Compare {
+        /// The results before.
+        old: PathBuf,
+        /// The results after.
+        new: PathBuf,
+        /// Whose rows are compared.
+        #[arg(long, default_value = "hakmem", value_name = "ALLOCATOR")]
+        alloc: String,
+    },
+    /// Compares the instructions of hakmem's paths with the golden file.
+    Golden {
+        /// Writes the file instead.
+        #[arg(long)]
+        renew: bool,
+    },
+    /// Runs hakmem with one feature switched off at a time, and prints what each feature is worth.
+    Isolate(Isolate),
 }
+
+#[derive(Args)]
+struct Isolate {
+    /// Measurements, as for `run`; without any a choice that shows each feature.
+    #[arg(long, value_delimiter = ',', default_value = ISOLATED, value_name = "NAME")]
+    bench: Vec<String>,
+    /// Features, separated by commas; all when absent.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    feature: Vec<String>,
+    /// Another library than target/release/libhakmem.so.
+    #[arg(long, value_name = "FILE")]
+    library: Option<PathBuf>,
+    /// Processes for each row and feature.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    reps: u32,
+    /// The sizes that claims are made with.
+    #[arg(long)]
+    full: bool,
+    /// Counts system calls of the memory kind, too.
+    #[arg(long)]
+    syscalls: bool,
+    /// Where the results go; target/bench-results/isolate-TIME.jsonl when absent.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Small, large, handed over, given back: at least one row where each feature has something to do.
+const ISOLATED: &str =
+    "batch-64,live-replace-1M,handoff-one-64,cycle-2m-10000,cycle-mix-10000,curve,app-json,true";
 
 #[derive(Args)]
 struct Run {
@@ -57,6 +104,9 @@ struct Run {
     /// The sizes and repetitions that claims are made with.
     #[arg(long)]
     full: bool,
+    /// Counts system calls of the memory kind, too: one more run for each row and allocator, under strace.
+    #[arg(long)]
+    syscalls: bool,
     /// Where the results go; target/bench-results/TIME.jsonl when absent.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -71,6 +121,13 @@ pub(crate) fn main() -> Result<()> {
         }
         Command::Run(run) => measure(&run),
         Command::Report { file } => report(file),
+        Command::Compare { old, new, alloc } => {
+            let (old, new) = (crate::record::read(&old)?, crate::record::read(&new)?);
+            print!("{}", compare::render(&old, &new, &alloc));
+            Ok(())
+        }
+        Command::Golden { renew } => golden::run(renew),
+        Command::Isolate(isolate) => isolated(&isolate),
     }
 }
 
@@ -105,12 +162,29 @@ fn ready(asked: &[String]) -> Result<Vec<Ready>> {
     Ok(ready)
 }
 
-fn measure(run: &Run) -> Result<()> {
-    let scale = if run.full { Scale::Full } else { Scale::Quick };
-    let benches = catalog::select(&[run.bench.as_slice(), run.profile.as_slice()].concat());
+/// Measurements that can be made; one line for each program that is missing.
+fn benches(asked: &[String], scale: Scale) -> Result<Vec<Bench>> {
+    let mut benches = catalog::select(asked);
+    benches.retain(|b| match &b.kind {
+        Kind::Program(program) => match programs::prepare(program, scale) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("without {}: {error:#}", b.name);
+                false
+            }
+        },
+        _ => true,
+    });
     if benches.is_empty() {
         bail!("no measurement is left to make");
     }
+    Ok(benches)
+}
+
+fn measure(run: &Run) -> Result<()> {
+    let scale = if run.full { Scale::Full } else { Scale::Quick };
+    let asked = [run.bench.as_slice(), run.profile.as_slice()].concat();
+    let benches = benches(&asked, scale)?;
     let workloads = Workloads::build()?;
     let allocators = ready(&run.alloc)?;
     let mut circumstances = Circumstances::read(scale);
@@ -129,6 +203,7 @@ fn measure(run: &Run) -> Result<()> {
         allocators: &allocators,
         scale,
         repetitions: run.reps,
+        syscalls: run.syscalls,
     };
     let samples = schedule::run(&plan, &mut writer)?;
     let names: Vec<String> = allocators.iter().map(|r| r.name().to_string()).collect();
@@ -142,6 +217,53 @@ fn measure(run: &Run) -> Result<()> {
             &names
         )
     );
+    println!("saved in {}", path.display());
+    Ok(())
+}
+
+fn isolated(run: &Isolate) -> Result<()> {
+    for word in &run.feature {
+        let known = |n: &&str| n.split(' ').next() == Some(&word.to_uppercase());
+        if !isolate::names().iter().any(known) {
+            eprintln!(
+                "no feature is called {word:?}; there are {}",
+                isolate::names().join(", ")
+            );
+        }
+    }
+    let scale = if run.full { Scale::Full } else { Scale::Quick };
+    let benches = benches(&run.bench, scale)?;
+    let workloads = Workloads::build()?;
+    let asked = match &run.library {
+        Some(file) => format!("hakmem={}", file.display()),
+        None => "hakmem".into(),
+    };
+    let hakmem = ready(&[asked])?.swap_remove(0);
+    let variants = isolate::variants(&hakmem, &run.feature);
+    let mut circumstances = Circumstances::read(scale);
+    circumstances.allocators = variants
+        .iter()
+        .map(|r| (r.name().to_string(), r.version.clone()))
+        .collect();
+    let path = run
+        .out
+        .clone()
+        .unwrap_or_else(|| paths::results().join(format!("isolate-{}.jsonl", circumstances.time)));
+    let mut writer = Writer::create(&path, &circumstances)?;
+    let plan = Plan {
+        workloads: &workloads,
+        benches: &benches,
+        allocators: &variants,
+        scale,
+        repetitions: Some(run.reps),
+        syscalls: run.syscalls,
+    };
+    let samples = schedule::run(&plan, &mut writer)?;
+    let results = Results {
+        circumstances,
+        samples,
+    };
+    print!("{}", isolate::render(&results, &variants));
     println!("saved in {}", path.display());
     Ok(())
 }
@@ -177,7 +299,13 @@ fn newest() -> Result<PathBuf> {
         .flatten()
         .map(|e| e.path());
     match files
-        .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
+        .filter(|p| {
+            // The features' results have no allocators to report on.
+            let isolate = p
+                .file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("isolate-"));
+            p.extension().is_some_and(|e| e == "jsonl") && !isolate
+        })
         .max()
     {
         Some(path) => Ok(path),

@@ -19,6 +19,8 @@ pub(crate) struct Proof {
     pub(crate) symbol: Option<bool>,
     /// Bytes by which glibc's own count of memory in use grew while blocks were taken.
     pub(crate) libc_growth: i64,
+    /// The process's name.
+    pub(crate) process: String,
     /// The file whose `malloc` was bound.
     pub(crate) owner: String,
 }
@@ -230,8 +232,15 @@ fn add_point(curves: &mut Vec<Curve>, text: &str) -> Option<()> {
     Some(())
 }
 
-/// The fields of a proof line; also read from the file that the witness library writes.
-pub(crate) fn parse_proof(text: &str) -> Option<Proof> {
+/// The lines of the file that the witness library writes.
+pub(crate) fn parse_proofs(text: &str) -> Vec<Proof> {
+    text.lines()
+        .filter_map(|l| parse_proof(l.strip_prefix("proof ")?))
+        .collect()
+}
+
+/// The fields of a proof line.
+fn parse_proof(text: &str) -> Option<Proof> {
     let (fields, owner) = text.split_once(" owner=")?;
     let field = |name: &str| fields.split(' ').find_map(|f| f.strip_prefix(name));
     Some(Proof {
@@ -241,6 +250,7 @@ pub(crate) fn parse_proof(text: &str) -> Option<Proof> {
             answer => Some(answer == "1"),
         },
         libc_growth: field("libc=")?.parse().ok()?,
+        process: field("name=").unwrap_or_default().to_string(),
         owner: owner.to_string(),
     })
 }
@@ -265,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_workloads_lines_are_read() {
-        let text = "metric 100 x 16 B LIFO\t6.5\tns/pair\npeak 4096\nproof mapped=1 symbol=- libc=0 brk=0 owner=/x/liba.so\nrun 1000000000 10 20 7 3 0 0\n";
+        let text = "metric 100 x 16 B LIFO\t6.5\tns/pair\npeak 4096\nproof mapped=1 symbol=- libc=0 brk=0 name=hot owner=/x/liba.so\nrun 1000000000 10 20 7 3 0 0\n";
         let outcome = parse(text).expect("lines as the workloads write them");
         assert_eq!(outcome.metrics[0].name, "100 x 16 B LIFO");
         assert_eq!(outcome.metrics[0].unit, "ns/pair");
@@ -275,6 +285,7 @@ mod tests {
         );
         assert_eq!(outcome.usage[0].faults, 3);
         assert_eq!(outcome.proofs[0].owner, "/x/liba.so");
+        assert_eq!(outcome.proofs[0].process, "hot");
         assert_eq!(outcome.proofs[0].symbol, None);
     }
 

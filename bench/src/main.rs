@@ -9,15 +9,20 @@
 mod allocators;
 mod catalog;
 mod cli;
+mod compare;
+mod golden;
 mod instructions;
+mod isolate;
 mod latency;
 mod launch;
 mod packages;
 mod paths;
 mod peers;
+mod programs;
 mod record;
 mod schedule;
 mod stats;
+mod syscalls;
 mod table;
 mod workloads;
 

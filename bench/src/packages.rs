@@ -35,7 +35,8 @@ pub(crate) fn library(package: &str, file: &str) -> Result<PathBuf> {
     }
 }
 
-fn find_library(file: &str) -> Option<PathBuf> {
+/// A shared library that is installed.
+pub(crate) fn find_library(file: &str) -> Option<PathBuf> {
     let arch = std::env::consts::ARCH;
     [
         format!("/usr/lib/{arch}-linux-gnu"),

@@ -30,3 +30,8 @@ pub(crate) fn workloads() -> PathBuf {
 pub(crate) fn results() -> PathBuf {
     root().join("target/bench-results")
 }
+
+/// What real programs are given to read.
+pub(crate) fn inputs() -> PathBuf {
+    root().join("target/bench-inputs")
+}

@@ -10,8 +10,10 @@ use crate::allocators::Ready;
 use crate::catalog::{Bench, Kind, Scale};
 use crate::instructions;
 use crate::launch::{self, Job, Metric, Outcome, Usage};
+use crate::programs;
 use crate::record::{Sample, Writer};
 use crate::stats;
+use crate::syscalls;
 use crate::workloads::Workloads;
 
 /// What a run needs.
@@ -21,6 +23,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) allocators: &'a [Ready],
     pub(crate) scale: Scale,
     pub(crate) repetitions: Option<u32>,
+    /// Whether to count system calls, too, in a run of its own for each row and allocator.
+    pub(crate) syscalls: bool,
 }
 
 /// Runs the plan; every sample goes to the writer as soon as it is there.
@@ -84,6 +88,16 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
             sample.usage = outcome.usage.last().copied();
             sample.metrics = outcome.metrics;
             sample.curves = outcome.curves;
+            if plan.syscalls && round == 0 {
+                match count_calls(plan, bench, ready) {
+                    Ok(metrics) => sample.metrics.extend(metrics),
+                    Err(error) => eprintln!(
+                        "no system calls of {} under {}: {error:#}",
+                        bench.name,
+                        ready.name()
+                    ),
+                }
+            }
         }
         Err(error) => sample.void = Some(format!("{error:#}")),
     }
@@ -110,22 +124,38 @@ fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
             program,
             quick,
             full,
-        } => {
-            let line = if plan.scale == Scale::Quick {
-                quick
-            } else {
-                full
-            };
-            let args: Vec<String> = line.split_whitespace().map(String::from).collect();
-            launch::launch(
-                workloads,
-                ready,
-                &Job::workload(&workloads.path(program), &args),
-            )
-        }
+        } => launch::launch(
+            workloads,
+            ready,
+            &Job::workload(&workloads.path(program), &arguments(plan, quick, full)),
+        ),
+        Kind::Program(program) => programs::measure(workloads, ready, program, plan.scale),
         Kind::Instructions => instructions::measure(workloads, ready),
         Kind::Startup => startup(plan, ready),
     }
+}
+
+fn arguments(plan: &Plan<'_>, quick: &str, full: &str) -> Vec<String> {
+    let line = if plan.scale == Scale::Quick {
+        quick
+    } else {
+        full
+    };
+    line.split_whitespace().map(String::from).collect()
+}
+
+fn count_calls(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Vec<Metric>> {
+    let (program, args) = match &bench.kind {
+        Kind::Workload {
+            program,
+            quick,
+            full,
+        } => (plan.workloads.path(program), arguments(plan, quick, full)),
+        Kind::Program(program) => programs::command(program, plan.scale)?,
+        Kind::Startup => (Path::new("true").to_path_buf(), Vec::new()),
+        Kind::Instructions => return Ok(Vec::new()),
+    };
+    syscalls::measure(plan.workloads, ready, &program, &args)
 }
 
 /// `true` many times. The witness runs once beside it: in the timed runs it would cost more than what is timed.
@@ -148,10 +178,7 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
     let mut job = Job::workload(program, &[]);
     job.repeat = if plan.scale == Scale::Quick { 100 } else { 500 };
     let mut outcome = launch::launch(plan.workloads, ready, &job)?;
-    outcome.proofs = text
-        .lines()
-        .filter_map(|l| launch::parse_proof(l.strip_prefix("proof ")?))
-        .collect();
+    outcome.proofs = launch::parse_proofs(&text);
     let of = |value: fn(&Usage) -> f64| {
         let values: Vec<f64> = outcome.usage.iter().map(value).collect();
         stats::summarise(&values).map_or(0.0, |s| s.median)

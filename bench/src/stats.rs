@@ -54,6 +54,21 @@ pub(crate) fn cost_ratio(this: f64, other: f64, unit: &str) -> Option<f64> {
     }
 }
 
+/// Differences below this are never shown: layout alone moves a loop by as much.
+const LEAST: f64 = 0.02;
+/// One measurement has no spread; this is taken in its place.
+const UNKNOWN: f64 = 0.05;
+
+/// By which share two medians of a unit may differ without anything having changed.
+pub(crate) fn noise(unit: &str, a: &Summary, b: &Summary) -> f64 {
+    // Counted, not timed.
+    if unit == "instructions" {
+        return 0.5 / a.median.max(1.0);
+    }
+    let spread = |s: &Summary| if s.count > 1 { s.spread } else { UNKNOWN };
+    (spread(a) + spread(b)).max(LEAST)
+}
+
 /// The geometric mean of positive ratios; `None` for nothing.
 pub(crate) fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     let positive: Vec<f64> = ratios.iter().copied().filter(|r| *r > 0.0).collect();

@@ -4,6 +4,7 @@
  *   mapped  1 when HAKMEM_BENCH_LIB, a file name, is in /proc/self/maps
  *   symbol  1 when HAKMEM_BENCH_SYMBOL, a name that only that allocator exports, is found, - when none was asked
  *   libc    bytes by which glibc's own count of memory in use grew over 64 blocks of 200 bytes
+ *   name    of the process, which may have started others
  *   brk     1 when a block lay in the [heap] mapping that brk makes
  *
  * The driver decides what a run under an allocator must answer; a run that answers anything else is void.
@@ -15,6 +16,7 @@
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -90,8 +92,10 @@ static void proof_write(int out)
 		free(blocks[i]);
 
 	char line[4600];
-	int n = snprintf(line, sizeof line, "proof mapped=%d symbol=%s libc=%ld brk=%d owner=%s\n", maps.mapped,
-	                 !symbol || !*symbol ? "-" : dlsym(RTLD_DEFAULT, symbol) ? "1" : "0", grown, maps.brk, owner);
+	int n = snprintf(line, sizeof line, "proof mapped=%d symbol=%s libc=%ld brk=%d name=%s owner=%s\n",
+	                 maps.mapped,
+	                 !symbol || !*symbol ? "-" : dlsym(RTLD_DEFAULT, symbol) ? "1" : "0", grown, maps.brk,
+	                 program_invocation_short_name, owner);
 	if (write(out, line, (size_t)n) < 0)
 		_exit(4);
 }
