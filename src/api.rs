@@ -16,7 +16,7 @@ use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
 use crate::heap::{self, Heap, tls};
 use crate::large::{self, Request, Resize};
-use crate::os;
+use crate::{os, sync};
 use crate::space::map::{self, Kind};
 use crate::space::{meta, pool, warm};
 
@@ -389,6 +389,7 @@ pub fn init_process() {
         return;
     }
     crate::observe::read_environment();
+    sync::on_new_process(new_process);
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
@@ -398,7 +399,12 @@ pub fn init_process() {
 }
 
 unsafe extern "C" fn after_fork() {
-    // SAFETY: the child of a fork has one thread.
+    os::process::is_known();
+    new_process();
+}
+
+fn new_process() {
+    // SAFETY: the child of a fork has one thread, and it is outside the allocator.
     unsafe {
         meta::after_fork();
         pool::after_fork();

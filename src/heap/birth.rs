@@ -9,7 +9,7 @@ use core::sync::atomic::{
 
 use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
-use crate::large;
+use crate::{large, os};
 use crate::slab::remote::{self, Queue};
 use crate::space::{map, meta};
 use crate::sync::{Guard, Lock};
@@ -58,6 +58,7 @@ fn queue_of(number: u32) -> Option<&'static Queue> {
 fn make(registry: &mut Registry) -> Option<*mut Heap> {
     if registry.count == 0 {
         remote::set_finder(queue_of);
+        os::process::watch();
     }
     let number = registry.count + 1;
     let slot = TABLE.get(number as usize / CHUNK)?;

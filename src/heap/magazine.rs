@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use crate::base::ClassInfo;
 use crate::base::class::MAGAZINE_MAX;
 use crate::space::meta;
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, check_process};
 
 /// Bytes of a magazine.
 pub(crate) const BYTES: usize = 512;
@@ -108,6 +108,28 @@ impl List {
         self.len += 1;
     }
 
+    /// Blocks in the magazines of the list, which were full when they were added: those between the
+    /// end and the sentinel, wherever that is. Racy unless the owner asks: then a number that may
+    /// be off, since magazines are never unmapped.
+    pub(crate) fn blocks(&self, info: &ClassInfo) -> usize {
+        let (mut magazine, mut n) = (self.head, 0);
+        for _ in 0..self.len {
+            if magazine.is_null() {
+                break;
+            }
+            // SAFETY: the slots of a magazine.
+            unsafe {
+                let mut slot = MAGAZINE_MAX;
+                while slot > bottom(info) && !(*magazine.add(slot)).is_null() {
+                    slot -= 1;
+                    n += 1;
+                }
+                magazine = magazine.read().cast();
+            }
+        }
+        n
+    }
+
     /// Takes the one added last.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Magazine> {
@@ -127,6 +149,7 @@ static SPARE: SpinLock<List> = SpinLock::new(List::new());
 
 /// A magazine whose slots hold anything. `None`: out of memory.
 pub(crate) fn take() -> Option<Magazine> {
+    check_process();
     if let Some(magazine) = SPARE.lock().pop() {
         return Some(magazine);
     }
@@ -138,6 +161,7 @@ pub(crate) fn take() -> Option<Magazine> {
 /// # Safety
 /// It is the caller's, and holds no block that is not elsewhere, too.
 pub(crate) unsafe fn give(magazine: Magazine) {
+    check_process();
     // SAFETY: the caller's.
     unsafe { SPARE.lock().push(magazine) };
 }

@@ -77,8 +77,6 @@ impl ClassState {
 pub(crate) struct Counts {
     /// Refills from a full magazine behind the loaded one.
     pub(crate) from_stack: u64,
-    /// From a slab of the heap.
-    pub(crate) from_slab: u64,
     /// Slabs adopted.
     pub(crate) adopted: u64,
     /// Fresh slabs.
@@ -158,7 +156,6 @@ const fn nobody() -> Heap {
         large: unsafe { core::mem::zeroed() },
         counts: Counts {
             from_stack: 0,
-            from_slab: 0,
             adopted: 0,
             created: 0,
             drains: 0,
@@ -244,11 +241,6 @@ impl Heap {
         this != &raw const NO_HEAP && this != &raw const GONE
     }
 
-    /// Its number in the slab map.
-    pub(crate) fn id(&self) -> u32 {
-        self.id
-    }
-
     /// Other heaps' blocks that this one freed, and the atomics that carried them.
     pub(crate) fn sent(&self) -> (u64, u64) {
         (self.outbox.blocks, self.outbox.atomics)
@@ -270,7 +262,7 @@ impl Heap {
                 top = top.sub(1);
             }
         }
-        n + self.classes[number].stack.len as usize * class.info().magazine as usize
+        n + self.classes[number].stack.blocks(class.info())
     }
 
     /// Checks the invariants of what this heap owns. Its own thread calls this.

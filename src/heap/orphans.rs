@@ -12,7 +12,7 @@ use super::refill::report;
 use crate::base::{Class, N_CLASSES};
 use crate::slab::{self, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, check_process};
 
 /// A list of orphans; the slabs in it have state `Orphan` and no others have.
 struct List(*mut Slab);
@@ -72,6 +72,7 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
         }
         (*slab).orphan_live.store((*slab).watermark - (*slab).free, Relaxed);
         let number = class.number();
+        check_process();
         LENGTHS[number].fetch_add(1, Relaxed);
         LISTS[number].lock().push(slab);
     }
@@ -83,6 +84,7 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     if LENGTHS[number].load(Relaxed) == 0 {
         return None;
     }
+    check_process();
     let mut list = LISTS[number].lock();
     let slab = list.0;
     if slab.is_null() {
@@ -105,6 +107,7 @@ pub(super) fn emptied(slab: *mut Slab) {
     if orphan.owner() != ORPHAN {
         return;
     }
+    check_process();
     let mut list = LISTS[class.number()].lock();
     // SAFETY: headers stay. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
@@ -123,11 +126,6 @@ pub(super) fn emptied(slab: *mut Slab) {
         LENGTHS[class.number()].fetch_sub(1, Relaxed);
         slab::release(slab);
     }
-}
-
-/// Orphans of a class. A hint.
-pub(crate) fn len(class: Class) -> usize {
-    LENGTHS[class.number()].load(Relaxed) as usize
 }
 
 /// In the child of a fork: forgets lists that may be half-linked.

@@ -6,6 +6,7 @@
 //! A failed call loses nothing: the memory is as it was, the failure is counted.
 
 mod fatal;
+pub(crate) mod process;
 mod sys;
 
 pub(crate) use fatal::misuse;

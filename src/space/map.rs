@@ -74,12 +74,6 @@ impl Entry {
         self.0 >> 8
     }
 
-    /// The word itself.
-    #[inline(always)]
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
-    }
-
     /// What it says.
     #[inline]
     pub(crate) const fn kind(self) -> Kind {

@@ -42,7 +42,6 @@ const SLABS_AT: usize = 2048;
 #[repr(u8)]
 pub(crate) enum State {
     /// The slot is free, or not the first of its slab.
-    #[expect(dead_code, reason = "the zeroed state")]
     Free = 0,
     /// In its heap's list of slabs with free blocks.
     Partial = 1,

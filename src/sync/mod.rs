@@ -7,7 +7,7 @@
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
-    AtomicU32,
+    AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -22,7 +22,35 @@ impl spin::RelaxStrategy for Yield {
     }
 }
 
-/// A lock for O(1) sections without system calls.
+/// What a new process does first (see [`crate::os::process`]): set once, by `api`.
+static NEW_PROCESS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Has `reset` called in the child of a fork of which no handler told us, before its first lock is
+/// taken: locks that vanished threads held would never be free.
+pub(crate) fn on_new_process(reset: fn()) {
+    NEW_PROCESS.store(reset as *mut (), Relaxed);
+}
+
+/// Before any lock: is this a new process?
+#[inline]
+pub(crate) fn check_process() {
+    if os::process::is_new() {
+        enter_new_process();
+    }
+}
+
+#[cold]
+fn enter_new_process() {
+    os::process::is_known();
+    let reset = NEW_PROCESS.load(Relaxed);
+    if !reset.is_null() {
+        // SAFETY: only `on_new_process` writes it.
+        let reset: fn() = unsafe { core::mem::transmute(reset) };
+        reset();
+    }
+}
+
+/// A lock for O(1) sections without system calls. Call [`check_process`] before it.
 pub(crate) type SpinLock<T> = spin::mutex::SpinMutex<T, Yield>;
 
 const FREE: u32 = 0;
@@ -50,6 +78,7 @@ impl<T> Lock<T> {
     /// Waits until the lock is this thread's.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
+        check_process();
         // ORDERING: Acquire pairs with the Release in Guard::drop.
         if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
             self.wait();
