@@ -97,7 +97,9 @@ int main(int argc, char **argv)
         "HAKMEM_MINIMAL=1",             "HAKMEM_MINIMAL=0",
         "HAKMEM_WARM_MB=4",             "HAKMEM_WARM_MB=0",
         "HAKMEM_WARM_PERCENT=10",       "HAKMEM_WARM_PERCENT=0",
-        "HAKMEM_VERBOSE=0",
+        "HAKMEM_VERBOSE=0",             "HAKMEM_STATS=0",
+        /* An empty value is the default. */
+        "HAKMEM_WARM_MB=",              "HAKMEM_MINIMAL=",
         /* Not ours: only names with our prefix are looked at. */
         "HAKMEMX=1",                    "NOT_HAKMEM_WARM_MB=banana",
     };
@@ -112,8 +114,9 @@ int main(int argc, char **argv)
         "HAKMEM_WARM_PERCENT=lots",
         "HAKMEM_MINIMAL=perhaps",
         "HAKMEM_DISABLE_THP=2",
+        "HAKMEM_STATS=everything",
     };
-    const char *both[] = {"HAKMEM_FIRST=1", "HAKMEM_SECOND=2"};
+    const char *both[2];
     char text[8192], *list;
     size_t i, lines;
     program = argv[0];
@@ -125,6 +128,13 @@ int main(int argc, char **argv)
         must_be_silent(KNOWN[i]);
     for (i = 0; i < COUNT(WRONG); i++)
         must_complain(WRONG[i]);
+    both[0] = "HAKMEM_VERBOSE=1";
+    both[1] = "HAKMEM_DISABLE_WHALE=1";
+    lines = lines_with(both, 2, text, sizeof text);
+    CHECK(lines == 1 && strstr(text, "hakmem ") != NULL && strstr(text, "whale") != NULL,
+          "what it says of itself is %zu lines: %s", lines, text);
+    both[0] = "HAKMEM_FIRST=1";
+    both[1] = "HAKMEM_SECOND=2";
     lines = lines_with(both, 2, text, sizeof text);
     CHECK(lines == 2 && strstr(text, "HAKMEM_FIRST") != NULL && strstr(text, "HAKMEM_SECOND") != NULL,
           "two wrong names make %zu lines: %s", lines, text);
