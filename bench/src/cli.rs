@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::allocators::{self, Ready};
@@ -10,7 +10,7 @@ use crate::catalog::{self, Bench, Kind, Scale};
 use crate::record::{Circumstances, Results, Writer};
 use crate::schedule::{self, Plan};
 use crate::workloads::Workloads;
-use crate::{compare, golden, isolate, paths, programs, table};
+use crate::{compare, golden, isolate, paths, programs, report, table};
 
 /// Measures hakmem against the best allocators there are, one process at a time, and proves for each process
 /// which allocator served it.
@@ -34,6 +34,15 @@ enum Command {
     Report {
         /// A file that `run` saved; the newest when none is named.
         file: Option<PathBuf>,
+        /// Writes a page with charts that needs nothing but itself.
+        #[arg(long, value_name = "PAGE")]
+        html: Option<PathBuf>,
+        /// Writes a summary in Markdown.
+        #[arg(long, value_name = "TEXT")]
+        markdown: Option<PathBuf>,
+        /// Prints wall and CPU time, peak resident memory and minor faults of the processes instead.
+        #[arg(long)]
+        usage: bool,
     },
     /// Shows what got better or worse from one file of results to another, beyond the spread of both.
     Compare {
@@ -120,7 +129,12 @@ pub(crate) fn main() -> Result<()> {
             Ok(())
         }
         Command::Run(run) => measure(&run),
-        Command::Report { file } => report(file),
+        Command::Report {
+            file,
+            html,
+            markdown,
+            usage,
+        } => report(file, html, markdown, usage),
         Command::Compare { old, new, alloc } => {
             let (old, new) = (crate::record::read(&old)?, crate::record::read(&new)?);
             print!("{}", compare::render(&old, &new, &alloc));
@@ -207,16 +221,11 @@ fn measure(run: &Run) -> Result<()> {
     };
     let samples = schedule::run(&plan, &mut writer)?;
     let names: Vec<String> = allocators.iter().map(|r| r.name().to_string()).collect();
-    print!(
-        "{}",
-        table::render(
-            &Results {
-                circumstances,
-                samples
-            },
-            &names
-        )
-    );
+    let results = Results {
+        circumstances,
+        samples,
+    };
+    print!("{}", table::render(&table::rows(&results), &names));
     println!("saved in {}", path.display());
     Ok(())
 }
@@ -268,7 +277,12 @@ fn isolated(run: &Isolate) -> Result<()> {
     Ok(())
 }
 
-fn report(file: Option<PathBuf>) -> Result<()> {
+fn report(
+    file: Option<PathBuf>,
+    html: Option<PathBuf>,
+    markdown: Option<PathBuf>,
+    usage: bool,
+) -> Result<()> {
     let path = match file {
         Some(path) => path,
         None => newest()?,
@@ -287,7 +301,23 @@ fn report(file: Option<PathBuf>) -> Result<()> {
         .cloned()
         .collect();
     names.extend(others);
-    print!("{}", table::render(&results, &names));
+    let write = |file: &PathBuf, text: String| {
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    };
+    if let Some(file) = &html {
+        write(file, report::html(&results, &names)?)?;
+    }
+    if let Some(file) = &markdown {
+        write(file, report::markdown(&results, &names))?;
+    }
+    if html.is_none() && markdown.is_none() || usage {
+        let rows = if usage {
+            table::usage_rows(&results)
+        } else {
+            table::rows(&results)
+        };
+        print!("{}", table::render(&rows, &names));
+    }
     Ok(())
 }
 

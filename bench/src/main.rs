@@ -2,12 +2,13 @@
 //!
 //! The way of a figure: [`catalog`] says what there is to measure, [`peers`] and [`workloads`] build what is
 //! missing, [`schedule`] runs the processes interleaved through [`launch`], [`record`] keeps the samples as
-//! JSON lines, [`stats`] and [`table`] make rows of them.
+//! JSON lines, [`stats`] and [`table`] make rows of them, [`report`] a page.
 
 #![forbid(unsafe_code)]
 
 mod allocators;
 mod catalog;
+mod charts;
 mod cli;
 mod compare;
 mod golden;
@@ -20,6 +21,7 @@ mod paths;
 mod peers;
 mod programs;
 mod record;
+mod report;
 mod schedule;
 mod stats;
 mod syscalls;

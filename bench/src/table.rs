@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use crate::record::Results;
+use crate::launch::Metric;
+use crate::record::{Results, Sample};
 use crate::stats::{self, Summary};
 
 /// One metric of one measurement over all allocators.
@@ -82,6 +83,31 @@ pub(crate) fn rows(results: &Results) -> Vec<Row> {
         .collect()
 }
 
+/// What the processes used, as rows: wall and CPU time, peak resident memory, minor faults.
+pub(crate) fn usage_rows(results: &Results) -> Vec<Row> {
+    let metric = |name: &str, value: f64, unit: &str| Metric {
+        name: name.into(),
+        value,
+        unit: unit.into(),
+    };
+    let samples = results.samples.iter().filter_map(|s| {
+        let usage = s.usage?;
+        Some(Sample {
+            metrics: vec![
+                metric("wall", usage.wall, "s"),
+                metric("cpu", usage.cpu, "s"),
+                metric("peak", usage.peak as f64 / f64::from(1 << 20), "MiB"),
+                metric("faults", usage.faults as f64, "faults"),
+            ],
+            ..s.clone()
+        })
+    });
+    rows(&Results {
+        samples: samples.collect(),
+        ..Results::default()
+    })
+}
+
 /// Whose ratios are shown: hakmem, or the first that was asked for.
 pub(crate) fn subject(allocators: &[String]) -> String {
     let hakmem = allocators.iter().find(|a| *a == "hakmem");
@@ -101,7 +127,7 @@ pub(crate) fn figure(value: f64) -> String {
 }
 
 /// The table for a terminal. A figure whose spread is above 5 % carries it.
-pub(crate) fn render(results: &Results, allocators: &[String]) -> String {
+pub(crate) fn render(rows: &[Row], allocators: &[String]) -> String {
     let subject = subject(allocators);
     let mut table = Table::new();
     table
@@ -113,7 +139,7 @@ pub(crate) fn render(results: &Results, allocators: &[String]) -> String {
     header.push("/ glibc".into());
     table.set_header(header);
     let (mut to_best, mut to_glibc) = (Vec::new(), Vec::new());
-    for row in rows(results) {
+    for row in rows {
         let mut cells = vec![
             Cell::new(format!("{}: {}", row.bench, row.metric)),
             Cell::new(&row.unit),
@@ -158,8 +184,6 @@ pub(crate) fn render(results: &Results, allocators: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launch::Metric;
-    use crate::record::Sample;
 
     fn sample(allocator: &str, value: f64, unit: &str) -> Sample {
         Sample {

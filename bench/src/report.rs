@@ -1,0 +1,657 @@
+//! Reports from saved results: a page that needs nothing but itself, and a summary in Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::catalog;
+use crate::charts::{self, Axes, Series};
+use crate::record::Results;
+use crate::stats;
+use crate::table::{self, Row};
+
+/// What a row's unit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    Time,
+    Memory,
+    Faults,
+    Instructions,
+    Other,
+}
+
+fn measure(unit: &str) -> Measure {
+    match unit {
+        "MiB" | "KiB" | "x asked" => Measure::Memory,
+        "instructions" => Measure::Instructions,
+        "s" | "us" | "ns" => Measure::Time,
+        u if u.starts_with("ns/") || u.starts_with("us/") || u.ends_with("op/s") => Measure::Time,
+        u if u.starts_with("faults") => Measure::Faults,
+        _ => Measure::Other,
+    }
+}
+
+/// Rows by group, in the catalogue's order.
+fn grouped(rows: Vec<Row>) -> Vec<(String, Vec<Row>)> {
+    let groups: BTreeMap<String, &str> = catalog::all()
+        .into_iter()
+        .map(|b| (b.name, b.group))
+        .collect();
+    let mut order: Vec<&str> = Vec::new();
+    for bench in catalog::all() {
+        if !order.contains(&bench.group) {
+            order.push(bench.group);
+        }
+    }
+    order.push("other");
+    let mut parts: Vec<(String, Vec<Row>)> =
+        order.iter().map(|g| (g.to_string(), Vec::new())).collect();
+    for row in rows {
+        let group = groups.get(&row.bench).copied().unwrap_or("other");
+        if let Some(part) = parts.iter_mut().find(|p| p.0 == group) {
+            part.1.push(row);
+        }
+    }
+    parts.retain(|p| !p.1.is_empty());
+    parts
+}
+
+/// What a group's rows are about.
+fn title(group: &str) -> &str {
+    match group {
+        "instructions" => "Instructions",
+        "hot" => "Hot loops: everything in the cache",
+        "live" => "Large heaps: many live blocks",
+        "handoff" => "Blocks freed by another thread than the one that took them",
+        "larson" => "A server's threads (larson)",
+        "private" => "Threads that keep to their own blocks",
+        "sharing" => "False sharing",
+        "start" => "Start-up, threads that come and go",
+        "cycle" => "Take, touch, give: page faults",
+        "grow" => "Growing by realloc",
+        "memory" => "Resident memory, and latencies over time",
+        "app" => "Application-like workloads",
+        "program" => "Real programs under preload",
+        other => other,
+    }
+}
+
+/// Geometric mean of each allocator's cost over the best allocator's, over the rows that all of them have.
+fn means(rows: &[Row], names: &[String], of: Measure) -> (usize, Vec<(String, f64)>) {
+    let mut ratios: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut count = 0;
+    for row in rows.iter().filter(|r| measure(&r.unit) == of) {
+        let Some(costs) = names
+            .iter()
+            .map(|n| row.cells.get(n).map(|s| s.median).filter(|m| *m > 0.0))
+            .collect::<Option<Vec<f64>>>()
+        else {
+            continue;
+        };
+        count += 1;
+        let best = if stats::higher_is_better(&row.unit) {
+            costs.iter().copied().fold(0.0, f64::max)
+        } else {
+            costs.iter().copied().fold(f64::INFINITY, f64::min)
+        };
+        for (name, cost) in names.iter().zip(&costs) {
+            ratios
+                .entry(name)
+                .or_default()
+                .extend(stats::cost_ratio(*cost, best, &row.unit));
+        }
+    }
+    let mut means: Vec<(String, f64)> = names
+        .iter()
+        .filter_map(|n| Some((n.clone(), stats::geometric_mean(ratios.get(n.as_str())?)?)))
+        .collect();
+    means.sort_by(|a, b| a.1.total_cmp(&b.1));
+    (count, means)
+}
+
+fn circumstances(results: &Results) -> Vec<(&'static str, String)> {
+    let c = &results.circumstances;
+    let versions: Vec<String> = c
+        .allocators
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let mut lines = vec![
+        ("commit", c.commit.clone()),
+        (
+            "machine",
+            format!("{}, {} processors, {} GiB", c.cpu, c.cpus, c.memory >> 30),
+        ),
+        ("kernel", c.kernel.clone()),
+        ("transparent huge pages", c.thp.clone()),
+        ("load when it began", format!("{:.2}", c.load)),
+        ("scale", c.scale.clone()),
+        ("allocators", versions.join(", ")),
+    ];
+    if !c.knobs.is_empty() {
+        let knobs: Vec<String> = c.knobs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        lines.push(("knobs", knobs.join(" ")));
+    }
+    lines
+}
+
+/// Samples that do not count, each reason once.
+fn voids(results: &Results) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for s in &results.samples {
+        if let Some(reason) = &s.void {
+            let line = format!("{} under {}: {reason}", s.bench, s.allocator);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines
+}
+
+/// The summary for docs/.
+pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
+    let subject = table::subject(names);
+    let rows = table::rows(results);
+    let mut text = String::from(
+        "<!-- Generated by `hakmem-bench report --markdown`. -->\n\n# Measurements\n\n",
+    );
+    for (what, value) in circumstances(results) {
+        let _ = writeln!(text, "- {what}: {value}");
+    }
+    for (of, what) in KINDS {
+        let (count, means) = means(&rows, names, of);
+        if means.is_empty() {
+            continue;
+        }
+        let _ = write!(
+            text,
+            "\n## {what}: geometric mean over {count} rows, the best of each row being 1\n\n| allocator | mean |\n|---|---:|\n"
+        );
+        for (name, mean) in means {
+            let _ = writeln!(text, "| {name} | {mean:.2} |");
+        }
+    }
+    let mut lost = Vec::new();
+    for (group, rows) in grouped(rows) {
+        let _ = write!(text, "\n## {}\n\n| row | unit |", title(&group));
+        for name in names {
+            let _ = write!(text, " {name} |");
+        }
+        let _ = write!(text, " {subject} / best other |\n|---|---|");
+        text.push_str(&"---:|".repeat(names.len() + 1));
+        text.push('\n');
+        for row in rows {
+            let _ = write!(text, "| {}: {} | {} |", row.bench, row.metric, row.unit);
+            for name in names {
+                let cell = row
+                    .cells
+                    .get(name)
+                    .map_or("-".into(), |s| table::figure(s.median));
+                let _ = write!(text, " {cell} |");
+            }
+            let best = row
+                .best_peer(&subject)
+                .map(|(n, _)| (n, row.ratio(&subject, n)));
+            let cell = match best {
+                Some((name, Some(ratio))) => {
+                    if ratio > 1.0 {
+                        lost.push((ratio, name.to_string(), row.clone()));
+                    }
+                    format!("{ratio:.2} {name}")
+                }
+                _ => "-".into(),
+            };
+            let _ = writeln!(text, " {cell} |");
+        }
+    }
+    lost.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let _ = write!(
+        text,
+        "\n## Where {subject} is not the best: {} rows\n\n",
+        lost.len()
+    );
+    for (ratio, name, row) in lost {
+        let _ = writeln!(
+            text,
+            "- {}: {}: x {ratio:.2} of {name} ({} and {} {})",
+            row.bench,
+            row.metric,
+            table::figure(row.cells[&subject].median),
+            table::figure(row.cells[&name].median),
+            row.unit
+        );
+    }
+    let voids = voids(results);
+    if !voids.is_empty() {
+        text.push_str("\n## Void\n\n");
+        for line in voids {
+            let _ = writeln!(text, "- {line}");
+        }
+    }
+    text
+}
+
+const KINDS: [(Measure, &str); 4] = [
+    (Measure::Time, "Time"),
+    (Measure::Memory, "Memory"),
+    (Measure::Faults, "Page faults"),
+    (Measure::Instructions, "Instructions"),
+];
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// Light and dark paper from the reader's setting, light for print. The colours that charts.rs draws ink and
+/// grid in are replaced by the page's.
+fn style() -> String {
+    let (ink, grid) = (charts::INK, charts::GRID);
+    format!(
+        ":root {{ color-scheme: light dark; --paper: #fff; --ink: #1c2024; --grid: #dde1e6; --mark: #fff3ee; }}\n\
+         @media screen and (prefers-color-scheme: dark) {{ :root {{ --paper: #15181c; --ink: #e2e6ea; --grid: #343a42; --mark: #3a211b; }} }}\n\
+         body {{ background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }}\n\
+         h1, h2, h3 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; border-bottom: 1px solid var(--grid); }}\n\
+         svg {{ max-width: 100%; height: auto; }}\n\
+         svg [fill=\"{ink}\"] {{ fill: var(--ink); }} svg [stroke=\"{ink}\"] {{ stroke: var(--ink); }}\n\
+         svg [fill=\"{grid}\"] {{ fill: var(--grid); }} svg [stroke=\"{grid}\"] {{ stroke: var(--grid); }}\n\
+         .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .charts figure {{ margin: 0; max-width: 100%; }} figcaption {{ font-weight: 600; }}\n\
+         .legend {{ position: sticky; top: 0; background: var(--paper); padding: .4rem 0; font-size: 13px; }} .legend span {{ margin-right: 1rem; white-space: nowrap; }} .legend b {{ margin-right: .3em; }}\n\
+         .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }}\n\
+         td, th {{ padding: .15rem .5rem; border-bottom: 1px solid var(--grid); text-align: right; white-space: nowrap; }} td:first-child, th:first-child {{ text-align: left; }}\n\
+         td.own {{ background: var(--mark); }} td.best {{ font-weight: 700; }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 .3rem 0; }}\n\
+         @media print {{ body {{ max-width: none; margin: 0; font-size: 11px; }} .legend {{ position: static; }} table {{ font-size: 7px; }} td, th {{ padding: 0 .2rem; }} figure, tr {{ break-inside: avoid; }} h2 {{ break-after: avoid; }} }}\n"
+    )
+}
+
+/// The page.
+pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
+    let subject = table::subject(names);
+    // The subject is series 0, whatever its place in the list.
+    let mut order = vec![subject.clone()];
+    order.extend(names.iter().filter(|n| **n != subject).cloned());
+    let series = |name: &str| order.iter().position(|n| n == name).unwrap_or(0);
+    let rows = table::rows(results);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>hakmem: measurements</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>hakmem: measurements</h1>\n<dl>\n",
+        style()
+    );
+    for (what, value) in circumstances(results) {
+        let _ = writeln!(page, "<dt>{what}</dt><dd>{}</dd>", escape(&value));
+    }
+    page.push_str("</dl>\n<p class=\"legend\">");
+    for (i, name) in order.iter().enumerate() {
+        let _ = write!(
+            page,
+            "<span><b style=\"color:{}\">{}</b>{}</span>",
+            charts::color(i),
+            charts::sign(i),
+            escape(name)
+        );
+    }
+    page.push_str("</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere.</p>\n<div class=\"charts\">\n");
+    for (of, what) in KINDS {
+        let (count, means) = means(&rows, &order, of);
+        let items: Vec<_> = means
+            .into_iter()
+            .map(|(n, m)| {
+                let s = series(&n);
+                (n, s, m)
+            })
+            .collect();
+        if !items.is_empty() {
+            figure(
+                &mut page,
+                &format!("{what}, {count} rows"),
+                &charts::bars(&items)?,
+            );
+        }
+    }
+    page.push_str("</div>\n");
+    scaling(&mut page, &rows, &order)?;
+    over_time(&mut page, results, &order)?;
+    percentiles(&mut page, &rows, &order)?;
+
+    let _ = write!(
+        page,
+        "<h2>Row by row</h2>\n<p>In the charts each dot is an allocator's cost over that of {subject}: right of the line it costs more \
+         than {subject}, left of it less. Beyond x 0.1 and x 20 a dot stays at the border. In the tables the best of a row is bold; \
+         \u{b1} is half the range over the median where it is above 5 %.</p>\n"
+    );
+    for (group, rows) in grouped(rows) {
+        let _ = writeln!(page, "<h3>{}</h3>", escape(title(&group)));
+        let chart = ratios(&rows, &subject, &order);
+        if !chart.is_empty() {
+            let _ = writeln!(page, "{}", charts::dots(&chart)?);
+        }
+        tabulate(&mut page, &rows, &subject, &order);
+    }
+    let usage = table::usage_rows(results);
+    page.push_str("<h2>Peak resident memory of each measurement</h2>\n");
+    let peaks: Vec<Row> = usage
+        .iter()
+        .filter(|r| r.metric == "peak")
+        .cloned()
+        .collect();
+    let chart = ratios(&peaks, &subject, &order);
+    if !chart.is_empty() {
+        let _ = writeln!(page, "{}", charts::dots(&chart)?);
+    }
+    page.push_str("<details><summary>Wall and CPU time, peak resident memory and minor faults of each process</summary>\n");
+    tabulate(&mut page, &usage, &subject, &order);
+    page.push_str("</details>\n");
+    let voids = voids(results);
+    if !voids.is_empty() {
+        page.push_str("<h2>Void</h2>\n<p>These runs do not count.</p>\n<ul>\n");
+        for line in voids {
+            let _ = writeln!(page, "<li>{}</li>", escape(&line));
+        }
+        page.push_str("</ul>\n");
+    }
+    page.push_str("</body>\n</html>\n");
+    Ok(page)
+}
+
+fn figure(page: &mut String, caption: &str, svg: &str) {
+    let _ = writeln!(
+        page,
+        "<figure><figcaption>{}</figcaption>{svg}</figure>",
+        escape(caption)
+    );
+}
+
+/// Each allocator's cost over the subject's.
+fn ratios(rows: &[Row], subject: &str, order: &[String]) -> Vec<(String, Vec<(usize, f64)>)> {
+    let mut chart = Vec::new();
+    for row in rows {
+        let Some(own) = row.cells.get(subject) else {
+            continue;
+        };
+        let dots: Vec<(usize, f64)> = order
+            .iter()
+            .enumerate()
+            .rev()
+            .filter_map(|(i, name)| {
+                let other = row.cells.get(name)?;
+                Some((i, stats::cost_ratio(other.median, own.median, &row.unit)?))
+            })
+            .collect();
+        if dots.len() > 1 {
+            chart.push((format!("{}: {}", row.bench, row.metric), dots));
+        }
+    }
+    chart
+}
+
+fn tabulate(page: &mut String, rows: &[Row], subject: &str, order: &[String]) {
+    page.push_str("<div class=\"wide\"><table>\n<tr><th>row</th><th>unit</th>");
+    for name in order {
+        let _ = write!(page, "<th>{}</th>", escape(name));
+    }
+    let _ = writeln!(page, "<th>{} / best other</th></tr>", escape(subject));
+    for row in rows {
+        let _ = write!(
+            page,
+            "<tr><td>{}: {}</td><td>{}</td>",
+            escape(&row.bench),
+            escape(&row.metric),
+            escape(&row.unit)
+        );
+        let best = row.best_peer("").map(|b| b.1);
+        for name in order {
+            let Some(s) = row.cells.get(name) else {
+                page.push_str("<td>-</td>");
+                continue;
+            };
+            let own = if name == subject { "own" } else { "" };
+            let bold = if Some(s.median) == best { "best" } else { "" };
+            let noise = if s.spread > 0.05 {
+                format!(" \u{b1}{:.0}%", s.spread * 100.0)
+            } else {
+                String::new()
+            };
+            let _ = write!(
+                page,
+                "<td class=\"{own} {bold}\">{}{noise}</td>",
+                table::figure(s.median)
+            );
+        }
+        let cell = row
+            .best_peer(subject)
+            .and_then(|(n, _)| Some(format!("{:.2} {}", row.ratio(subject, n)?, escape(n))));
+        let _ = writeln!(page, "<td>{}</td></tr>", cell.unwrap_or_else(|| "-".into()));
+    }
+    page.push_str("</table></div>\n");
+}
+
+/// Throughput over threads: the measurements that differ in nothing but their number.
+fn scaling(page: &mut String, rows: &[Row], order: &[String]) -> Result<()> {
+    let mut charts_of: Vec<(String, BTreeMap<u32, &Row>)> = Vec::new();
+    for row in rows.iter().filter(|r| r.unit == "Mop/s") {
+        let mut threads = None;
+        let words: Vec<&str> = row
+            .bench
+            .split('-')
+            .map(|w| match w.strip_suffix('t').and_then(|n| n.parse().ok()) {
+                Some(n) => {
+                    threads = Some(n);
+                    "N"
+                }
+                None => w,
+            })
+            .collect();
+        let (name, Some(threads)) = (words.join("-"), threads) else {
+            continue;
+        };
+        match charts_of.iter_mut().find(|c| c.0 == name) {
+            Some(chart) => {
+                chart.1.insert(threads, row);
+            }
+            None => charts_of.push((name, [(threads, row)].into())),
+        }
+    }
+    charts_of.retain(|c| c.1.len() > 1);
+    if charts_of.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<h2>Scaling over threads</h2>\n<p>Throughput; higher is better.</p>\n<div class=\"charts\">\n");
+    for (name, by_threads) in charts_of {
+        let names: Vec<String> = by_threads.keys().map(u32::to_string).collect();
+        let series: Vec<Series> = order
+            .iter()
+            .enumerate()
+            .map(|(i, allocator)| {
+                let points = by_threads.values().enumerate();
+                let points = points
+                    .filter_map(|(x, row)| Some((x as f64, row.cells.get(allocator)?.median)));
+                (i, points.collect())
+            })
+            .collect();
+        let axes = Axes {
+            x: "threads",
+            y: "Mop/s",
+            log: false,
+            names: &names,
+        };
+        figure(page, &name, &charts::lines(&axes, &series)?);
+    }
+    page.push_str("</div>\n");
+    Ok(())
+}
+
+/// The curves that workloads followed.
+fn over_time(page: &mut String, results: &Results, order: &[String]) -> Result<()> {
+    let mut found: Vec<(String, String, String)> = Vec::new();
+    for sample in results.samples.iter().filter(|s| s.void.is_none()) {
+        for curve in &sample.curves {
+            let key = (sample.bench.clone(), curve.name.clone(), curve.unit.clone());
+            // A median of a few nanoseconds says nothing over time.
+            if !found.contains(&key) && !curve.name.ends_with("p50") {
+                found.push(key);
+            }
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    page.push_str("<h2>Over time</h2>\n<p>The phases of <em>curve</em>: 0 fill, 1 idle, 2 free nine of ten at random, 3 idle, \
+                   4 fill up with blocks twice as large, 5 idle, 6 free all, 7 idle, 8 a trickle of small work. An idle program \
+                   makes no call: memory goes back when it is freed, or not at all.</p>\n<div class=\"charts\">\n");
+    for (bench, name, unit) in found {
+        let series: Vec<Series> = order
+            .iter()
+            .enumerate()
+            .filter_map(|(i, allocator)| {
+                let sample = results
+                    .samples
+                    .iter()
+                    .find(|s| s.void.is_none() && s.bench == bench && s.allocator == *allocator)?;
+                let curve = sample.curves.iter().find(|c| c.name == name)?;
+                Some((i, curve.points.clone()))
+            })
+            .collect();
+        let axes = Axes {
+            x: if bench == "curve" { "phase" } else { "second" },
+            y: &unit,
+            log: unit == "ns",
+            names: &[],
+        };
+        figure(
+            page,
+            &format!("{bench}: {name}"),
+            &charts::lines(&axes, &series)?,
+        );
+    }
+    page.push_str("</div>\n");
+    Ok(())
+}
+
+/// Latencies of single calls.
+fn percentiles(page: &mut String, rows: &[Row], order: &[String]) -> Result<()> {
+    const STEPS: [&str; 4] = ["p50", "p99", "p99.9", "max"];
+    let names = STEPS.map(String::from);
+    let mut begun = false;
+    for operation in ["malloc", "free"] {
+        let series: Vec<Series> = order
+            .iter()
+            .enumerate()
+            .map(|(i, allocator)| {
+                let points = STEPS.iter().enumerate().filter_map(|(x, step)| {
+                    let row = rows
+                        .iter()
+                        .find(|r| r.bench == "soak" && r.metric == format!("{operation} {step}"))?;
+                    Some((x as f64, row.cells.get(allocator)?.median.max(1.0)))
+                });
+                (i, points.collect())
+            })
+            .collect();
+        let axes = Axes {
+            x: "percentile",
+            y: "ns",
+            log: true,
+            names: &names,
+        };
+        let svg = charts::lines(&axes, &series)?;
+        if svg.is_empty() {
+            continue;
+        }
+        if !begun {
+            page.push_str("<h2>Latency percentiles</h2>\n<p>Of single calls in <em>soak</em>. The maximum contains what the kernel did with the thread meanwhile.</p>\n<div class=\"charts\">\n");
+            begun = true;
+        }
+        figure(page, operation, &svg);
+    }
+    if begun {
+        page.push_str("</div>\n");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{Curve, Metric, Usage};
+    use crate::record::Sample;
+
+    fn results() -> Results {
+        let sample = |bench: &str, allocator: &str, name: &str, value, unit: &str| Sample {
+            bench: bench.into(),
+            allocator: allocator.into(),
+            repetition: 0,
+            metrics: vec![Metric {
+                name: name.into(),
+                value,
+                unit: unit.into(),
+            }],
+            curves: vec![Curve {
+                name: "resident".into(),
+                unit: "MiB".into(),
+                points: vec![(0.0, 1.0), (1.0, value)],
+            }],
+            usage: Some(Usage::default()),
+            void: None,
+        };
+        let mut results = Results::default();
+        for (allocator, factor) in [("hakmem", 1.0), ("x<y", 2.0)] {
+            results
+                .samples
+                .push(sample("pair", allocator, "16 B", 5.0 * factor, "ns/pair"));
+            results.samples.push(sample(
+                "larson-2t-small",
+                allocator,
+                "2 threads",
+                9.0,
+                "Mop/s",
+            ));
+            results.samples.push(sample(
+                "larson-4t-small",
+                allocator,
+                "4 threads",
+                8.0,
+                "Mop/s",
+            ));
+            results
+                .samples
+                .push(sample("curve", allocator, "all freed", 8.0 / factor, "MiB"));
+            results
+                .samples
+                .push(sample("soak", allocator, "malloc p99", 90.0, "ns"));
+            results
+                .circumstances
+                .allocators
+                .insert(allocator.into(), "1".into());
+        }
+        results
+    }
+
+    #[test]
+    fn the_page_has_every_chart_and_needs_nothing_else() {
+        let page = html(&results(), &["hakmem".into(), "x<y".into()]).expect("a page");
+        for part in [
+            "Geometric means",
+            "Scaling over threads",
+            "Over time",
+            "Latency percentiles",
+            "pair: 16 B",
+            "x&lt;y",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("x<y"), "names are escaped");
+        assert!(
+            !page.contains("src=") && !page.contains("href="),
+            "nothing is loaded"
+        );
+    }
+
+    #[test]
+    fn the_summary_names_the_rows_that_are_lost() {
+        let text = markdown(&results(), &["hakmem".into(), "x<y".into()]);
+        assert!(text.contains("not the best: 1 rows"), "{text}");
+        assert!(text.contains("curve: all freed: x 2.00"), "{text}");
+    }
+}
