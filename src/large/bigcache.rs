@@ -31,11 +31,16 @@ impl BigCache {
     /// A block for `need` bytes: the site's own if there is one.
     pub(super) fn find(&self, need: usize, align: usize, key: u32) -> Option<u32> {
         let rank = |record: &Record| {
-            let fits = record.address().is_multiple_of(align)
-                && policy::fits(record.mapped(), policy::mapped(need));
-            fits.then(|| if record.key() == key { 2 } else { 1 })
+            let (room, own) = (record.mapped(), record.key() == key);
+            if !record.address().is_multiple_of(align) {
+                None
+            } else if policy::fits(room, policy::mapped(need)) {
+                Some(if own { 3 } else { 1 })
+            } else {
+                (own && policy::fits_loosely(room, need)).then_some(2)
+            }
         };
         self.bins
-            .find(need, need + need / 4 + policy::mapped(1), 2, rank)
+            .find(need, need + need / 2 + policy::mapped(1), 3, rank)
     }
 }

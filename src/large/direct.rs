@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use super::Misuse;
 use super::policy::{self, Density};
 use super::records::{self, Record, State, flag};
-use super::shelf::{self, Found};
+use super::shelf;
 use crate::base::{PAGE, SLOT, SUPERSLAB, align_up};
 use crate::os;
 use crate::space::map::{self, Entry};
@@ -124,6 +124,9 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             populate,
             crowded,
         } => {
+            if huge != 0 {
+                mapped = policy::huge_mapped(mapped);
+            }
             let align = if huge != 0 {
                 align.max(SUPERSLAB)
             } else {
@@ -157,6 +160,25 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             p
         }
     }
+}
+
+/// What [`shelf::take`] found.
+pub(super) enum Found {
+    /// A kept block; its content is of before.
+    Kept(u32),
+    /// Kept addresses, of the mapped size asked for.
+    Range(u32),
+    /// Only a number: the caller has to map.
+    Number {
+        /// The number of the record.
+        n: u32,
+        /// Bits of [`flag`] if huge pages are to be asked for, or 0.
+        huge: u32,
+        /// Make it resident at once.
+        populate: bool,
+        /// There are very many ranges.
+        crowded: bool,
+    },
 }
 
 /// Makes a range a live block.

@@ -9,9 +9,9 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use super::block::Block;
 use super::policy;
-use super::records::{self, Record, State, flag};
-use super::word::{self, Word, WordCell};
+use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
 use crate::base::{PAGE, knobs};
 use crate::space::warm;
@@ -19,6 +19,8 @@ use crate::space::warm;
 const PLACES: usize = 16;
 /// A buffer that grew far this many times in a row may start with all its room the next time.
 const PROVEN: u8 = 2;
+/// A place that did not serve while this many takes went past the front is stale.
+const STALE: u32 = 16;
 
 /// Free bytes that all fronts keep without having earned them.
 pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
@@ -39,6 +41,8 @@ struct Place {
     record: u32,
     earned: bool,
     proof: u8,
+    /// The front's tick when the place last served.
+    tick: u32,
 }
 
 /// The front of a thread. Zeroed, it is empty.
@@ -50,7 +54,10 @@ pub(crate) struct Front {
     keys: [u32; PLACES],
     places: [Place; PLACES],
     kept: usize,
-    hand: usize,
+    /// Counts the takes that it did not serve.
+    tick: u32,
+    /// The place that served last.
+    last: usize,
     /// The last take for a growing buffer that the front saw: key and bytes.
     growing: (u32, usize),
     hits: AtomicU64,
@@ -63,64 +70,6 @@ fn bump(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
 }
 
-/// A block that is being given: what `give` needs to know of it.
-#[derive(Clone, Copy)]
-pub(super) enum Block {
-    /// A live run.
-    Run(&'static WordCell, Word),
-    /// A live mapping.
-    Mapping(u32, &'static Record),
-}
-
-impl Block {
-    #[inline(always)]
-    fn key(&self) -> u32 {
-        match self {
-            Self::Run(_, word) => word.key(),
-            Self::Mapping(_, record) => record.key(),
-        }
-    }
-
-    #[inline(always)]
-    fn room(&self) -> usize {
-        match self {
-            Self::Run(_, word) => word.len() * PAGE,
-            Self::Mapping(_, record) => record.mapped(),
-        }
-    }
-
-    #[inline(always)]
-    fn touched(&self) -> usize {
-        match self {
-            Self::Run(_, word) => word.touched() * PAGE,
-            Self::Mapping(_, record) => record.touched(),
-        }
-    }
-
-    fn used(&self) -> usize {
-        match self {
-            Self::Run(_, word) => word.bytes(),
-            Self::Mapping(_, record) => record.used(),
-        }
-    }
-
-    #[inline(always)]
-    fn record(&self) -> u32 {
-        match self {
-            Self::Run(..) => 0,
-            Self::Mapping(n, _) => *n,
-        }
-    }
-
-    #[inline(always)]
-    fn keep(&self) {
-        match self {
-            Self::Run(cell, word) => cell.set(word.with_state(word::State::Kept)),
-            Self::Mapping(_, record) => record.set_state(State::Front),
-        }
-    }
-}
-
 impl Front {
     /// A kept block for `need` bytes (a multiple of a page) of the site `key`.
     #[inline]
@@ -131,38 +80,23 @@ impl Front {
         key: u32,
         zero: bool,
     ) -> Option<NonNull<u8>> {
-        let grows = policy::is_growing(key);
-        let mut found = PLACES;
-        for i in 0..PLACES {
-            if self.keys[i] != key {
-                continue;
-            }
-            let place = &self.places[i];
-            let at = place.at.load(Relaxed);
-            if at == 0 || at & (align - 1) != 0 {
-                continue;
-            }
-            if !grows {
-                if policy::fits(place.room, need) {
-                    found = i;
-                    break;
-                }
-            } else if place.room >= need
-                && (place.proof >= PROVEN || place.room <= policy::growth_limit(need))
-                && (found == PLACES || place.room > self.places[found].room)
-            {
-                found = i;
-            }
-        }
-        if grows {
+        let found = if policy::is_growing(key) {
             self.growing = (key, need);
-        }
-        if found == PLACES {
+            self.find_to_grow(need, align, key)
+        } else if self.serves(self.last, need, align, key) {
+            Some(self.last)
+        } else {
+            (0..PLACES).find(|i| self.serves(*i, need, align, key))
+        };
+        let Some(found) = found else {
             bump(&self.misses);
+            self.tick = self.tick.wrapping_add(1);
             return None;
-        }
+        };
         bump(&self.hits);
-        let place = &self.places[found];
+        self.last = found;
+        let place = &mut self.places[found];
+        place.tick = self.tick;
         let p = NonNull::new(place.at.load(Relaxed) as *mut u8)?;
         place.at.store(0, Relaxed);
         let touched;
@@ -184,27 +118,60 @@ impl Front {
         Some(p)
     }
 
+    #[inline(always)]
+    fn serves(&self, i: usize, need: usize, align: usize, key: u32) -> bool {
+        let place = &self.places[i];
+        let at = place.at.load(Relaxed);
+        self.keys[i] == key && at != 0 && at & (align - 1) == 0 && policy::fits(place.room, need)
+    }
+
+    /// The place with the most room that a growing buffer may have.
+    fn find_to_grow(&self, need: usize, align: usize, key: u32) -> Option<usize> {
+        let limit = policy::growth_limit(need);
+        (0..PLACES)
+            .filter(|i| {
+                let place = &self.places[*i];
+                let at = place.at.load(Relaxed);
+                self.keys[*i] == key
+                    && at != 0
+                    && at & (align - 1) == 0
+                    && place.room >= need
+                    && (place.room <= limit || place.proof >= PROVEN)
+            })
+            .max_by_key(|i| self.places[*i].room)
+    }
+
+    /// Whether the place is waiting for a block such as this.
+    #[inline(always)]
+    fn awaits(&self, i: usize, block: &Block) -> bool {
+        let place = &self.places[i];
+        self.keys[i] == block.key()
+            && place.room == block.room()
+            && place.charge >= block.touched()
+            && place.at.load(Relaxed) == 0
+    }
+
     /// Keeps a freed block. False if it should go to the shared stores.
     #[inline]
     pub(super) fn give(&mut self, p: NonNull<u8>, block: Block) -> bool {
-        let (key, room, touched) = (block.key(), block.room(), block.touched());
+        let key = block.key();
         if policy::is_growing(key) {
-            self.learn_growth(key, room, block.used());
+            self.learn_growth(key, block.room(), block.used());
         }
-        for i in 0..PLACES {
-            let place = &mut self.places[i];
-            if self.keys[i] == key
-                && place.room == room
-                && place.charge >= touched
-                && place.at.load(Relaxed) == 0
-            {
-                place.record = block.record();
-                block.keep();
-                place.at.store(p.as_ptr() as usize, Relaxed);
-                return true;
-            }
-        }
-        self.admit(p, block)
+        let awaiting = if self.awaits(self.last, &block) {
+            Some(self.last)
+        } else {
+            (0..PLACES).find(|i| self.awaits(*i, &block))
+        };
+        let Some(i) = awaiting else {
+            return self.admit(p, block);
+        };
+        block.keep();
+        self.last = i;
+        let place = &mut self.places[i];
+        place.record = block.record();
+        place.at.store(p.as_ptr() as usize, Relaxed);
+        true
     }
 
     /// A growing buffer of `room` was freed with `used` bytes: did its site's buffers grow far?
@@ -239,8 +206,11 @@ impl Front {
             Block::Mapping(..) => return false,
         };
         if earned {
-            if !shelf::may_earn(charge) {
-                return false;
+            while !shelf::may_earn(charge) {
+                let Some(i) = self.oldest(|place| place.earned) else {
+                    return false;
+                };
+                self.evict(i);
             }
         } else if charge > policy::FRONT_BYTES {
             return false;
@@ -249,10 +219,13 @@ impl Front {
         let place = (0..PLACES)
             .find(|i| self.keys[*i] == 0)
             .or_else(|| (0..PLACES).find(|i| vacant(self, *i)))
-            .unwrap_or_else(|| self.turn());
+            .or_else(|| self.oldest(|_| true))
+            .unwrap_or(0);
         self.evict(place);
         while !earned && self.kept + charge > policy::FRONT_BYTES {
-            let i = self.turn();
+            let Some(i) = self.oldest(|place| place.charge > 0 && !place.earned) else {
+                break;
+            };
             self.evict(i);
         }
         if !earned {
@@ -271,6 +244,7 @@ impl Front {
             record: block.record(),
             earned,
             proof: 0,
+            tick: self.tick,
         };
         block.keep();
         if earned {
@@ -283,10 +257,23 @@ impl Front {
         true
     }
 
-    /// The places in turn.
-    fn turn(&mut self) -> usize {
-        self.hand = (self.hand + 1) % PLACES;
-        self.hand
+    /// Of the places that are `such`, the one that served least recently.
+    fn oldest(&self, such: impl Fn(&Place) -> bool) -> Option<usize> {
+        (0..PLACES)
+            .filter(|i| such(&self.places[*i]))
+            .max_by_key(|i| self.tick.wrapping_sub(self.places[*i].tick))
+    }
+
+    /// If what sites have earned leaves no room for a mapping that was freed: what has not been
+    /// wanted lately leaves.
+    pub(super) fn relent(&mut self, block: Block) {
+        if block.record() != 0
+            && !shelf::may_earn(block.touched())
+            && let Some(i) = self.oldest(|place| place.earned)
+            && self.tick.wrapping_sub(self.places[i].tick) >= STALE
+        {
+            self.evict(i);
+        }
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.

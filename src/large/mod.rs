@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! take/give ── front      a few blocks of this thread, by call site and size: no lock
-//!                ├─ runs      up to 1 MiB: pages of SuperSlabs              (bits, word)
+//!                ├─ runs      up to 1 MiB: pages of SuperSlabs              (pages, bits, word)
 //!                └─ direct    beyond: ranges of their own, mremap           (records, ranges)
 //!                     └─ shelf     BigCache and Whale cache, sites          (store, sites)
 //! policy: sizes, room to grow, keep or give back - pure functions
@@ -13,10 +13,13 @@
 //!
 //! Callers: `heap` and the API.
 
+mod audit;
 mod bigcache;
 mod bits;
+mod block;
 mod direct;
 mod front;
+mod pages;
 mod policy;
 mod ranges;
 mod records;
@@ -34,10 +37,10 @@ use core::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use self::front::{Front, FrontCounts};
 
-use self::front::Block;
+use self::block::Block;
 pub(crate) use crate::base::Misuse;
 use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
-use crate::space::map::{Entry, Kind};
+use crate::space::map::Entry;
 use crate::space::warm;
 
 /// What the program wants.
@@ -108,23 +111,6 @@ fn take_shared(need: usize, align: usize, key: u32, zero: bool) -> Option<NonNul
     })
 }
 
-/// Finds the live block at `p`.
-///
-/// # Safety
-/// `entry` is what the slab map says of `p`.
-#[inline]
-unsafe fn block_at(p: NonNull<u8>, entry: Entry) -> Result<Block, Misuse> {
-    match entry.kind() {
-        Kind::Run => {
-            // SAFETY: the caller's.
-            let (cell, word) = unsafe { runs::live(p) }?;
-            Ok(Block::Run(cell, word))
-        }
-        Kind::Large(n) => Ok(Block::Mapping(n, direct::live(p, n)?)),
-        _ => Err(Misuse::NotABlock),
-    }
-}
-
 /// Takes a block back. `Err`, and nothing done, if there is none at `p`.
 ///
 /// # Safety
@@ -136,12 +122,14 @@ pub(crate) unsafe fn give(
     entry: Entry,
 ) -> Result<(), Misuse> {
     // SAFETY: the caller's.
-    let block = unsafe { block_at(p, entry) }?;
+    let block = unsafe { Block::at(p, entry) }?;
     if let Some(front) = front
         && front::enabled()
-        && front.give(p, block)
     {
-        return Ok(());
+        if front.give(p, block) {
+            return Ok(());
+        }
+        front.relent(block);
     }
     // SAFETY: the block is live, and the caller's.
     unsafe { give_shared(p, block) };
@@ -186,7 +174,7 @@ fn balance() {
 /// `entry` is what the slab map says of `p`.
 pub(crate) unsafe fn usable(p: NonNull<u8>, entry: Entry) -> Result<usize, Misuse> {
     // SAFETY: the caller's.
-    Ok(match unsafe { block_at(p, entry) }? {
+    Ok(match unsafe { Block::at(p, entry) }? {
         Block::Run(_, word) => word.bytes(),
         Block::Mapping(_, record) => record.used(),
     })
@@ -204,7 +192,7 @@ pub(crate) unsafe fn resize(
     _site: usize,
 ) -> Resize {
     // SAFETY: the caller's.
-    let Ok(block) = (unsafe { block_at(p, entry) }) else {
+    let Ok(block) = (unsafe { Block::at(p, entry) }) else {
         return Resize::CannotInPlace;
     };
     let used = match block {

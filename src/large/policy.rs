@@ -25,7 +25,9 @@ pub(super) const WHALE_MIN: usize = 2 << 20;
 /// range can cost one of the 65,530 mappings that the system allows, and the program needs some.
 pub(super) const RANGES_MAX: usize = 16 << 10;
 /// Earned memory of all mappings together, while little is live.
-const EARNED_FLOOR: usize = 128 << 20;
+const EARNED_FLOOR: usize = 64 << 20;
+/// The largest block that can be earned, even if it is more than that: then it is the only one.
+pub(super) const EARNED_BLOCK: usize = 128 << 20;
 /// Earned memory of page runs, at most.
 pub(super) const RUNS_EARNED_MAX: usize = 32 << 20;
 /// A take this long after a give-back is a regret.
@@ -106,6 +108,11 @@ pub(super) fn fits(room: usize, need: usize) -> bool {
     room >= need && room - need <= need / 8 + PAGE
 }
 
+/// As [`fits`], for a site whose sizes vary: a third may be surplus. Fresh pages would cost more.
+pub(super) fn fits_loosely(room: usize, need: usize) -> bool {
+    room >= need && room - need <= need / 2
+}
+
 /// The bin of a mapping of `bytes`, a multiple of 64 KiB: exact below 512 KiB, eight a doubling above.
 pub(super) fn bin(bytes: usize) -> usize {
     let slots = bytes >> SLOT_SHIFT;
@@ -122,6 +129,16 @@ pub(super) const BINS: usize = 256;
 /// Bytes of the mapping for a request. The caller has excluded overflow.
 pub(super) fn mapped(bytes: usize) -> usize {
     align_up(bytes, SLOT)
+}
+
+/// Bytes to map in huge pages for `mapped` bytes: up to the end of the last one, if little is added.
+pub(super) fn huge_mapped(mapped: usize) -> usize {
+    let whole = align_up(mapped, SUPERSLAB);
+    if whole - mapped <= mapped / 8 {
+        whole
+    } else {
+        mapped
+    }
 }
 
 /// The identity of a call site: never 0, odd for growing buffers.

@@ -5,7 +5,9 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::audit;
 use super::bigcache::BigCache;
+use super::direct::Found;
 use super::policy::{self, Density};
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
@@ -13,24 +15,33 @@ use super::sites::Sites;
 use super::whale::Whale;
 use crate::base::{SLOT, knobs};
 use crate::os;
-use crate::space::map::{self, Entry};
 use crate::space::warm;
 use crate::sync::Lock;
 
-struct Shelf {
-    numbers: Numbers,
-    ranges: Ranges,
-    big: BigCache,
-    whale: Whale,
+/// What the lock guards.
+pub(super) struct Shelf {
+    /// The numbers of records.
+    pub(super) numbers: Numbers,
+    /// Addresses without memory.
+    pub(super) ranges: Ranges,
+    /// Kept blocks of up to 16 MiB.
+    pub(super) big: BigCache,
+    /// Larger ones.
+    pub(super) whale: Whale,
     /// Kept blocks by age: those in the warm budget, and those that sites have earned.
-    warm: List,
-    earned: List,
-    sites: Sites,
-    kept: usize,
-    kept_bytes: usize,
+    pub(super) warm: List,
+    /// See `warm`.
+    pub(super) earned: List,
+    /// What is known of sites.
+    pub(super) sites: Sites,
+    /// Blocks in the two caches.
+    pub(super) kept: usize,
+    /// What they count for.
+    pub(super) kept_bytes: usize,
     /// Bytes in huge pages whose site is not known to be dense; and whether that bet was lost.
-    unproven: usize,
-    distrust: bool,
+    pub(super) unproven: usize,
+    /// See `unproven`.
+    pub(super) distrust: bool,
 }
 
 static SHELF: Lock<Shelf> = Lock::new(Shelf {
@@ -50,34 +61,16 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
 /// Free bytes that sites have earned, in caches and in fronts.
 pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
 
-/// What a take found.
-pub(super) enum Found {
-    /// A kept block; its content is of before.
-    Kept(u32),
-    /// Kept addresses, of the mapped size asked for.
-    Range(u32),
-    /// Only a number: the caller has to map.
-    Number {
-        /// The number of the record.
-        n: u32,
-        /// Bits of [`flag`] if huge pages are to be asked for, or 0.
-        huge: u32,
-        /// Make it resident at once.
-        populate: bool,
-        /// There are very many ranges.
-        crowded: bool,
-    },
-}
-
 fn now() -> u32 {
     os::now_ms() as u32
 }
 
+/// What is known of a site is known for each doubling of its sizes; growing buffers pass through all.
 fn site_bin(key: u32, mapped: usize) -> usize {
     if policy::is_growing(key) {
         0
     } else {
-        policy::bin(mapped)
+        policy::bin(mapped) / 8 + 1
     }
 }
 
@@ -288,8 +281,8 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let charge = record.touched();
     let budget = warm::budget();
     let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
-    let earned = !room && credit > 0 && may_earn(charge);
-    // Unless it is earned, older memory makes room for it, if need be.
+    // Older memory makes room, if need be.
+    let earned = !room && credit > 0 && charge <= policy::EARNED_BLOCK;
     let kept = enabled
         && (earned
             || if room {
@@ -333,7 +326,8 @@ pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
     let n = shelf.earned.head();
     let record = records::get(n).filter(|_| n != 0)?;
     let old = now.wrapping_sub(record.stamp()) > policy::EARNED_MS;
-    if any || old || !may_earn(0) {
+    let alone = List::next(n, By::Age) == 0;
+    if any || old || (!alone && !may_earn(0)) {
         shelf.evict(n, now)
     } else {
         None
@@ -405,52 +399,16 @@ pub(super) unsafe fn after_fork() {
     }
 }
 
-/// Walks every record. Other threads must not use blocks meanwhile.
+/// See [`audit::shelf`].
 pub(super) fn check() -> Result<(), &'static str> {
-    let shelf = SHELF.lock();
-    let (mut ranges, mut cached, mut bytes, mut in_use) = (0, 0, 0, 0);
-    for (n, record) in shelf.numbers.each() {
-        let state = record.state();
-        in_use += (state != State::Unused) as usize;
-        match state {
-            State::Unused | State::Leaving => continue,
-            State::Range => ranges += 1,
-            State::Cached => {
-                cached += 1;
-                bytes += record.charge();
-            }
-            State::Live | State::Front => {}
-        }
-        if map::lookup(record.address()) != Entry::large(n) {
-            return Err("a record is not in the slab map");
-        }
-        if !record.address().is_multiple_of(SLOT)
-            || !record.mapped().is_multiple_of(SLOT)
-            || record.used() > record.mapped()
-            || record.touched() > record.mapped()
-            || (state != State::Range && record.used() > record.touched())
-        {
-            return Err("a record is not as it should be");
-        }
-    }
-    if (ranges, cached, bytes) != (shelf.ranges.count, shelf.kept, shelf.kept_bytes) {
-        return Err("sums over the records are wrong");
-    }
-    if in_use != shelf.numbers.in_use() {
-        return Err("numbers were lost");
-    }
-    let mut seen = 0;
-    for (bins, whale) in [(&shelf.big.bins, false), (&shelf.whale.bins, true)] {
-        let sound = bins.each(|_, record| {
-            seen += 1;
-            record.state() == State::Cached && record.has(flag::WHALE) == whale
-        });
-        if !sound {
-            return Err("a cache is not as it should be");
-        }
-    }
-    if seen != cached {
-        return Err("a kept block is in no cache");
-    }
-    shelf.ranges.check()
+    audit::shelf(&SHELF.lock())
+}
+
+/// Forgets what was learned, so that a test does not depend on others.
+#[cfg(test)]
+pub(super) fn forget_sites() {
+    let mut shelf = SHELF.lock();
+    shelf.sites = Sites::NEW;
+    shelf.distrust = false;
+    shelf.unproven = 0;
 }

@@ -70,14 +70,14 @@ impl Bins {
                 if record.mapped() > limit && bin > policy::bin(limit) {
                     return best.map(|b| b.1);
                 }
-                if record.mapped() >= need && record.mapped() <= limit {
-                    if let Some(rank) = rank(record)
-                        && best.is_none_or(|b| rank > b.0)
-                    {
-                        best = Some((rank, n));
-                        if rank >= good {
-                            return Some(n);
-                        }
+                if record.mapped() >= need
+                    && record.mapped() <= limit
+                    && let Some(rank) = rank(record)
+                    && best.is_none_or(|b| rank > b.0)
+                {
+                    best = Some((rank, n));
+                    if rank >= good {
+                        return Some(n);
                     }
                 }
                 n = List::next(n, By::Bin);

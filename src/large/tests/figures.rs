@@ -15,97 +15,101 @@ fn cycle(front: &mut Front, bytes: usize, site: usize) {
 
 #[test]
 fn a_loop_that_takes_touches_and_gives_faults_only_at_first() {
-    let _turn = turn();
-    for (bytes, most) in [
-        (64 << 10, 200),
-        (256 << 10, 200),
-        (2 << 20, 200),
-        (16 << 20, 200),
-    ] {
-        let mut front = new_front();
-        let start = faults();
-        for _ in 0..6 {
-            cycle(&mut front, bytes, bytes);
+    alone(|| {
+        for (bytes, most) in [
+            (64 << 10, 200),
+            (256 << 10, 200),
+            (2 << 20, 200),
+            (16 << 20, 200),
+        ] {
+            let mut front = new_front();
+            let start = faults();
+            for _ in 0..6 {
+                cycle(&mut front, bytes, bytes);
+            }
+            let (first, calls) = (faults() - start, os_calls());
+            for _ in 0..1000 {
+                cycle(&mut front, bytes, bytes);
+            }
+            assert_eq!(os_calls(), calls, "{bytes}: system calls");
+            assert!(faults() - start - first < 20, "{bytes}: faults go on");
+            assert!(first <= most, "{bytes}: {first} faults at first");
+            retire(&mut front);
         }
-        let (first, calls) = (faults() - start, os_calls());
-        for _ in 0..1000 {
-            cycle(&mut front, bytes, bytes);
-        }
-        assert_eq!(os_calls(), calls, "{bytes}: system calls");
-        assert!(faults() - start - first < 20, "{bytes}: faults go on");
-        assert!(first <= most, "{bytes}: {first} faults at first");
-        retire(&mut front);
-    }
-    check().unwrap();
+        check().unwrap();
+    });
 }
 
 #[test]
 fn sparse_sites_never_get_huge_pages() {
-    let _turn = turn();
-    let mut front = new_front();
-    // What earlier tests learned of other sites does not matter.
-    let bytes = 24 << 20;
-    for _ in 0..20 {
-        let p = take(Some(&mut front), plain(bytes, 0x5a5a)).unwrap();
-        touch(p, 64 << 10);
-        let mut out = [0u8; 1];
-        assert!(crate::os::resident(
-            NonNull::new((p.as_ptr() as usize + (10 << 20)) as *mut u8).unwrap(),
-            &mut out
-        ));
-        assert_eq!(out[0] & 1, 0);
-        free(&mut front, p);
-    }
-    retire(&mut front);
+    alone(|| {
+        let mut front = new_front();
+        // What earlier tests learned of other sites does not matter.
+        let bytes = 24 << 20;
+        for _ in 0..20 {
+            let p = take(Some(&mut front), plain(bytes, 0x5a5a)).unwrap();
+            touch(p, 64 << 10);
+            let mut out = [0u8; 1];
+            assert!(crate::os::resident(
+                NonNull::new((p.as_ptr() as usize + (10 << 20)) as *mut u8).unwrap(),
+                &mut out
+            ));
+            assert_eq!(out[0] & 1, 0);
+            free(&mut front, p);
+        }
+        retire(&mut front);
+    });
 }
 
 #[test]
 fn a_mix_of_sizes_makes_no_system_calls() {
-    let _turn = turn();
-    let mut front = new_front();
-    let mut live = [None; 8];
-    let mut seed = 7u64;
-    let mut calls = 0;
-    for i in 0..30_000 {
-        if i == 10_000 {
-            calls = os_calls();
+    alone(|| {
+        let mut front = new_front();
+        let mut live = [None; 8];
+        let mut seed = 7u64;
+        let mut calls = 0;
+        for i in 0..30_000 {
+            if i == 10_000 {
+                calls = os_calls();
+            }
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let bytes = (33 << 10) + (seed >> 33) as usize % (479 << 10);
+            if let Some(p) = live[i % 8].take() {
+                free(&mut front, p);
+            }
+            let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+            touch(p, bytes);
+            live[i % 8] = Some(p);
         }
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let bytes = (33 << 10) + (seed >> 33) as usize % (479 << 10);
-        if let Some(p) = live[i % 8].take() {
-            free(&mut front, p);
-        }
-        let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
-        touch(p, bytes);
-        live[i % 8] = Some(p);
-    }
-    assert!(os_calls() - calls < 20, "{} calls", os_calls() - calls);
-    live.into_iter().flatten().for_each(|p| free(&mut front, p));
-    retire(&mut front);
-    check().unwrap();
+        assert!(os_calls() - calls < 20, "{} calls", os_calls() - calls);
+        live.into_iter().flatten().for_each(|p| free(&mut front, p));
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 #[test]
 fn what_is_freed_stays_only_up_to_the_budget() {
-    let _turn = turn();
-    let mut front = new_front();
-    for round in 0..2 {
-        let blocks: Vec<_> = (0..800)
-            .map(|i| {
-                let bytes = if i % 40 == 0 { 4 << 20 } else { 200 << 10 };
-                let p = take(Some(&mut front), plain(bytes, 50 + i % 3 + round * 100)).unwrap();
-                touch(p, bytes);
-                p
-            })
-            .collect();
-        blocks.into_iter().for_each(|p| free(&mut front, p));
-        thread::sleep(Duration::from_millis(1100));
-    }
-    let counts = counts();
-    let resident = counts.kept_bytes + counts.warm_run_bytes + counts.front_bytes;
-    assert!(resident <= (8 << 20) + SLACK + (1 << 20), "{counts:?}");
-    retire(&mut front);
-    check().unwrap();
+    alone(|| {
+        let mut front = new_front();
+        for round in 0..2 {
+            let blocks: Vec<_> = (0..800)
+                .map(|i| {
+                    let bytes = if i % 40 == 0 { 4 << 20 } else { 200 << 10 };
+                    let p = take(Some(&mut front), plain(bytes, 50 + i % 3 + round * 100)).unwrap();
+                    touch(p, bytes);
+                    p
+                })
+                .collect();
+            blocks.into_iter().for_each(|p| free(&mut front, p));
+            thread::sleep(Duration::from_millis(1100));
+        }
+        let counts = counts();
+        let resident = counts.kept_bytes + counts.warm_run_bytes + counts.front_bytes;
+        assert!(resident <= (8 << 20) + SLACK + (1 << 20), "{counts:?}");
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 /// Grows as realloc would: in place if it can, else take, copy, give.
@@ -150,123 +154,143 @@ fn grow(front: &mut Front, limit: usize, site: usize) -> (usize, usize) {
 
 #[test]
 fn growth_copies_little_and_then_nothing() {
-    let _turn = turn();
-    let mut front = new_front();
-    assert_eq!(grow(&mut front, 64 << 10, 1).0, 0);
-    let copied: Vec<_> = (0..8).map(|_| grow(&mut front, 64 << 20, 2).0).collect();
-    assert!(copied[0] <= 4 << 20, "{copied:?}");
-    assert_eq!(copied[7], 0, "{copied:?}");
-    // A site whose buffers stay small does not get what a large one left.
-    let p = take(
-        Some(&mut front),
-        Request {
-            growing: true,
-            ..plain(10 << 10, 3)
-        },
-    )
-    .unwrap();
-    assert!(matches!(entry(p).kind(), Kind::Run));
-    free(&mut front, p);
-    retire(&mut front);
-    check().unwrap();
+    alone(|| {
+        let mut front = new_front();
+        assert_eq!(grow(&mut front, 64 << 10, 1).0, 0);
+        let copied: Vec<_> = (0..8).map(|_| grow(&mut front, 64 << 20, 2).0).collect();
+        assert!(copied[0] <= 4 << 20, "{copied:?}");
+        assert_eq!(copied[7], 0, "{copied:?}");
+        // A site whose buffers stay small does not get what a large one left.
+        let p = take(
+            Some(&mut front),
+            Request {
+                growing: true,
+                ..plain(10 << 10, 3)
+            },
+        )
+        .unwrap();
+        assert!(matches!(entry(p).kind(), Kind::Run));
+        free(&mut front, p);
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 #[test]
 #[ignore = "prints times"]
 fn times() {
-    let _turn = turn();
-    let mut front = new_front();
-    for bytes in [40 << 10, 64 << 10, 256 << 10, 2 << 20, 16 << 20, 64 << 20] {
-        let (f, calls, t) = (faults(), os_calls(), Instant::now());
-        let turns = 10_000;
-        for _ in 0..turns {
-            cycle(&mut front, bytes, bytes + 7);
-        }
-        let touching = t.elapsed() / turns;
-        let (f, calls) = (faults() - f, os_calls() - calls);
-        let t = Instant::now();
-        for _ in 0..1_000_000 {
-            let p = take(Some(&mut front), plain(bytes, bytes + 7)).unwrap();
-            free(&mut front, p);
-        }
-        let ns = t.elapsed().as_nanos() as f64 / 1e6;
-        println!(
-            "{:6} KiB: {touching:?} a turn touched, {ns:.1} ns not, {f} faults, {calls} calls",
-            bytes >> 10
-        );
-    }
-    for (lo, hi) in [
-        (33 << 10, 512 << 10),
-        (33 << 10, 1 << 20),
-        (1 << 20, 8 << 20),
-    ] {
-        let mut live = [None; 8];
-        let mut seed = 7u64;
-        let (f, calls, t) = (faults(), os_calls(), Instant::now());
-        for i in 0..20_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let bytes = lo + (seed >> 33) as usize % (hi - lo);
-            if let Some(p) = live[i % 8].take() {
+    alone(|| {
+        let mut front = new_front();
+        for bytes in [40 << 10, 64 << 10, 256 << 10, 2 << 20, 16 << 20, 64 << 20] {
+            let (f, calls, t) = (faults(), os_calls(), Instant::now());
+            let turns = 10_000;
+            for _ in 0..turns {
+                cycle(&mut front, bytes, bytes + 7);
+            }
+            let touching = t.elapsed() / turns;
+            let (f, calls) = (faults() - f, os_calls() - calls);
+            let t = Instant::now();
+            for _ in 0..1_000_000 {
+                let p = take(Some(&mut front), plain(bytes, bytes + 7)).unwrap();
                 free(&mut front, p);
             }
-            let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
-            touch(p, bytes);
-            live[i % 8] = Some(p);
+            let ns = t.elapsed().as_nanos() as f64 / 1e6;
+            println!(
+                "{:6} KiB: {touching:?} a turn touched, {ns:.1} ns not, {f} faults, {calls} calls",
+                bytes >> 10
+            );
         }
-        println!(
-            "mix {}-{} KiB: {:?} a turn, {} faults, {} calls",
-            lo >> 10,
-            hi >> 10,
-            t.elapsed() / 20_000,
-            faults() - f,
-            os_calls() - calls
-        );
-        live.into_iter().flatten().for_each(|p| free(&mut front, p));
-    }
-    for (limit, turns) in [(64 << 10, 100_000), (64 << 20, 1000)] {
-        let t = Instant::now();
-        let mut last = (0, 0);
-        for _ in 0..turns {
-            last = grow(&mut front, limit, 11);
-        }
-        println!(
-            "growth from 8 KiB to {} KiB: {:?}, {} steps, {} bytes copied",
-            limit >> 10,
-            t.elapsed() / turns,
-            last.1,
-            last.0
-        );
-    }
-    println!("{:?}\n{:?}", counts(), front.counts());
-    retire(&mut front);
-    for threads in [1, 2, 8, 32] {
-        let t = Instant::now();
-        thread::scope(|s| {
-            for id in 0..threads {
-                s.spawn(move || {
-                    let mut front = new_front();
-                    let mut live = [None; 16];
-                    let mut seed = id as u64;
-                    for _ in 0..100_000 / threads {
-                        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        let bytes = (64 << 10) + (seed >> 33) as usize % (960 << 10);
-                        let i = (seed >> 20) as usize % 16;
-                        if let Some(p) = live[i].take() {
-                            free(&mut front, p);
-                        }
-                        let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
-                        touch(p, PAGE);
-                        live[i] = Some(p);
-                    }
-                    live.into_iter().flatten().for_each(|p| free(&mut front, p));
-                    retire(&mut front);
-                });
+        for (lo, hi) in [
+            (33 << 10, 512 << 10),
+            (33 << 10, 1 << 20),
+            (1 << 20, 8 << 20),
+        ] {
+            let mut live = [None; 8];
+            let mut seed = 7u64;
+            let (f, calls, t) = (faults(), os_calls(), Instant::now());
+            for i in 0..20_000 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let bytes = lo + (seed >> 33) as usize % (hi - lo);
+                if let Some(p) = live[i % 8].take() {
+                    free(&mut front, p);
+                }
+                let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+                touch(p, bytes);
+                live[i % 8] = Some(p);
             }
-        });
-        println!(
-            "{threads} threads replacing 64 KiB - 1 MiB: {:?} each",
-            t.elapsed() / 100_000
-        );
-    }
-    println!("{:?}", counts());
+            println!(
+                "mix {}-{} KiB: {:?} a turn, {} faults, {} calls",
+                lo >> 10,
+                hi >> 10,
+                t.elapsed() / 20_000,
+                faults() - f,
+                os_calls() - calls
+            );
+            live.into_iter().flatten().for_each(|p| free(&mut front, p));
+        }
+        for (limit, turns) in [(64 << 10, 100_000), (64 << 20, 1000)] {
+            let t = Instant::now();
+            let mut last = (0, 0);
+            for _ in 0..turns {
+                last = grow(&mut front, limit, 11);
+            }
+            println!(
+                "growth from 8 KiB to {} KiB: {:?}, {} steps, {} bytes copied",
+                limit >> 10,
+                t.elapsed() / turns,
+                last.1,
+                last.0
+            );
+        }
+        println!("{:?}\n{:?}", counts(), front.counts());
+        retire(&mut front);
+        for threads in [1, 2, 8, 32] {
+            let t = Instant::now();
+            thread::scope(|s| {
+                for id in 0..threads {
+                    s.spawn(move || {
+                        let mut front = new_front();
+                        let mut live = [None; 16];
+                        let mut seed = id as u64;
+                        for _ in 0..100_000 / threads {
+                            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            let bytes = (64 << 10) + (seed >> 33) as usize % (960 << 10);
+                            let i = (seed >> 20) as usize % 16;
+                            if let Some(p) = live[i].take() {
+                                free(&mut front, p);
+                            }
+                            let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+                            touch(p, PAGE);
+                            live[i] = Some(p);
+                        }
+                        live.into_iter().flatten().for_each(|p| free(&mut front, p));
+                        retire(&mut front);
+                    });
+                }
+            });
+            println!(
+                "{threads} threads replacing 64 KiB - 1 MiB: {:?} each",
+                t.elapsed() / 100_000
+            );
+        }
+        println!("{:?}", counts());
+    });
+}
+
+#[test]
+fn a_block_of_64_mib_is_kept_after_others() {
+    alone(|| {
+        let mut front = new_front();
+        for bytes in [2 << 20, 16 << 20, 64 << 20] {
+            for _ in 0..6 {
+                cycle(&mut front, bytes, bytes + 7);
+            }
+            let calls = os_calls();
+            for _ in 0..10 {
+                cycle(&mut front, bytes, bytes + 7);
+            }
+            assert_eq!(os_calls(), calls, "{bytes}: {:?}", counts());
+        }
+        retire(&mut front);
+    });
 }

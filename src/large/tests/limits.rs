@@ -12,317 +12,309 @@ fn at(p: NonNull<u8>, offset: usize) -> NonNull<u8> {
 
 #[test]
 fn misuse_is_seen() {
-    let _turn = turn();
-    let mut front = new_front();
-    for bytes in [100 << 10, 3 << 20] {
-        // Twice: the second time, the block is one that the front keeps.
-        for _ in 0..3 {
-            let p = take(Some(&mut front), plain(bytes, 1)).unwrap();
-            let e = entry(p);
-            // SAFETY: these pointers are all wrong, and none is used.
-            unsafe {
-                for offset in [8, PAGE, PAGE + 16] {
-                    let q = at(p, offset);
-                    assert_eq!(give(None, q, entry(p)), Err(Misuse::NotABlock));
-                    assert_eq!(usable(q, entry(p)), Err(Misuse::NotABlock));
+    alone(|| {
+        let mut front = new_front();
+        for bytes in [100 << 10, 3 << 20] {
+            // Twice: the second time, the block is one that the front keeps.
+            for _ in 0..3 {
+                let p = take(Some(&mut front), plain(bytes, 1)).unwrap();
+                let e = entry(p);
+                // SAFETY: these pointers are all wrong, and none is used.
+                unsafe {
+                    for offset in [8, PAGE, PAGE + 16] {
+                        let q = at(p, offset);
+                        assert_eq!(give(None, q, entry(p)), Err(Misuse::NotABlock));
+                        assert_eq!(usable(q, entry(p)), Err(Misuse::NotABlock));
+                    }
+                    give(Some(&mut front), p, e).unwrap();
+                    let again = give(Some(&mut front), p, e);
+                    assert!(
+                        matches!(again, Err(Misuse::DoubleFree | Misuse::NotABlock)),
+                        "{again:?}"
+                    );
+                    assert!(usable(p, e).is_err());
+                    assert_eq!(resize(None, p, e, bytes, 1), Resize::CannotInPlace);
                 }
-                give(Some(&mut front), p, e).unwrap();
-                let again = give(Some(&mut front), p, e);
-                assert!(
-                    matches!(again, Err(Misuse::DoubleFree | Misuse::NotABlock)),
-                    "{again:?}"
-                );
-                assert!(usable(p, e).is_err());
-                assert_eq!(resize(None, p, e, bytes, 1), Resize::CannotInPlace);
             }
         }
-    }
-    let p = take(None, plain(100 << 10, 1)).unwrap();
-    // SAFETY: the block is ours; then it is not.
-    unsafe {
-        give(None, p, entry(p)).unwrap();
-        assert_eq!(give(None, p, Entry::RUN), Err(Misuse::NotABlock));
-        assert_eq!(
-            give(None, p, Entry::large(0xff_ffff)),
-            Err(Misuse::NotABlock)
-        );
-        assert_eq!(give(None, p, Entry::FOREIGN), Err(Misuse::NotABlock));
-    }
-    retire(&mut front);
-    check().unwrap();
+        let p = take(None, plain(100 << 10, 1)).unwrap();
+        // SAFETY: the block is ours; then it is not.
+        unsafe {
+            give(None, p, entry(p)).unwrap();
+            assert_eq!(give(None, p, Entry::RUN), Err(Misuse::NotABlock));
+            assert_eq!(
+                give(None, p, Entry::large(0xff_ffff)),
+                Err(Misuse::NotABlock)
+            );
+            assert_eq!(give(None, p, Entry::FOREIGN), Err(Misuse::NotABlock));
+        }
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 #[test]
 fn the_largest_numbers_are_refused() {
-    let _turn = turn();
-    let mut front = new_front();
-    for bytes in [
-        isize::MAX as usize,
-        isize::MAX as usize - 4095,
-        1 << 62,
-        1 << 47,
-        1 << 46,
-        usize::MAX,
-    ] {
-        for growing in [false, true] {
-            for align in [16, 1 << 30, 1 << 46, 1 << 62] {
-                let request = Request {
-                    growing,
-                    align,
-                    ..plain(bytes, 1)
-                };
-                assert_eq!(take(Some(&mut front), request), None, "{bytes} at {align}");
+    alone(|| {
+        let mut front = new_front();
+        for bytes in [
+            isize::MAX as usize,
+            isize::MAX as usize - 4095,
+            1 << 62,
+            1 << 47,
+            1 << 46,
+            usize::MAX,
+        ] {
+            for growing in [false, true] {
+                for align in [16, 1 << 30, 1 << 46, 1 << 62] {
+                    let request = Request {
+                        growing,
+                        align,
+                        ..plain(bytes, 1)
+                    };
+                    assert_eq!(take(Some(&mut front), request), None, "{bytes} at {align}");
+                }
             }
         }
-    }
-    let p = take(None, plain(5 << 20, 1)).unwrap();
-    let q = take(None, plain(50 << 10, 1)).unwrap();
-    for bytes in [isize::MAX as usize, usize::MAX, 1 << 46] {
-        // SAFETY: both are live.
-        unsafe {
-            assert_eq!(resize(None, p, entry(p), bytes, 1), Resize::CannotInPlace);
-            assert_eq!(resize(None, q, entry(q), bytes, 1), Resize::CannotInPlace);
+        let p = take(None, plain(5 << 20, 1)).unwrap();
+        let q = take(None, plain(50 << 10, 1)).unwrap();
+        for bytes in [isize::MAX as usize, usize::MAX, 1 << 46] {
+            // SAFETY: both are live.
+            unsafe {
+                assert_eq!(resize(None, p, entry(p), bytes, 1), Resize::CannotInPlace);
+                assert_eq!(resize(None, q, entry(q), bytes, 1), Resize::CannotInPlace);
+            }
         }
-    }
-    free(&mut front, p);
-    free(&mut front, q);
-    retire(&mut front);
-    check().unwrap();
+        free(&mut front, p);
+        free(&mut front, q);
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 #[test]
 fn every_alignment_is_served() {
-    let _turn = turn();
-    let mut front = new_front();
-    for shift in 4..34 {
-        for bytes in [1, 40 << 10, 1 << 20, 3 << 20] {
-            for growing in [false, true] {
-                let align = 1 << shift;
-                let request = Request {
-                    align,
-                    growing,
-                    ..plain(bytes, shift)
-                };
-                let p = take(Some(&mut front), request).unwrap();
-                assert_eq!(p.as_ptr() as usize % align, 0);
-                touch(p, bytes);
-                free(&mut front, p);
+    alone(|| {
+        let mut front = new_front();
+        for shift in 4..34 {
+            for bytes in [1, 40 << 10, 1 << 20, 3 << 20] {
+                for growing in [false, true] {
+                    let align = 1 << shift;
+                    let request = Request {
+                        align,
+                        growing,
+                        ..plain(bytes, shift)
+                    };
+                    let p = take(Some(&mut front), request).unwrap();
+                    assert_eq!(p.as_ptr() as usize % align, 0);
+                    touch(p, bytes);
+                    free(&mut front, p);
+                }
             }
         }
-    }
-    retire(&mut front);
-    check().unwrap();
+        retire(&mut front);
+        check().unwrap();
+    });
 }
 
 #[test]
 fn runs_can_be_the_whole_of_a_superslab_and_no_more() {
-    let _turn = turn();
-    for pages in (200..=256).chain(1..9) {
-        for align in [1, 16, 32, 64, 128, 256usize] {
-            let request = Request {
-                align: align * PAGE,
-                ..plain(pages * PAGE, 1)
-            };
-            let p = take(None, request).unwrap();
-            assert_eq!(p.as_ptr() as usize % (align * PAGE), 0);
-            // SAFETY: live.
-            unsafe { give(None, p, entry(p)) }.unwrap();
+    alone(|| {
+        for pages in (200..=256).chain(1..9) {
+            for align in [1, 16, 32, 64, 128, 256usize] {
+                let request = Request {
+                    align: align * PAGE,
+                    ..plain(pages * PAGE, 1)
+                };
+                let p = take(None, request).unwrap();
+                assert_eq!(p.as_ptr() as usize % (align * PAGE), 0);
+                // SAFETY: live.
+                unsafe { give(None, p, entry(p)) }.unwrap();
+            }
         }
-    }
-    check().unwrap();
+        check().unwrap();
+    });
 }
 
 #[test]
 fn a_million_mappings_are_few_areas() {
-    let _turn = turn();
-    let count = if cfg!(debug_assertions) {
-        100_000
-    } else {
-        1_000_000
-    };
-    let mut blocks: Vec<NonNull<u8>> = (0..count)
-        .map(|_| take(None, plain(2 << 20, 1)).unwrap())
-        .collect();
-    let maps = std::fs::read("/proc/self/maps").unwrap();
-    let lines = maps.iter().filter(|b| **b == b'\n').count();
-    assert!(lines < 20_000, "{lines} areas");
-    let mut seed = 9u64;
-    for i in (1..blocks.len()).rev() {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        blocks.swap(i, (seed >> 33) as usize % (i + 1));
-    }
-    // Some go and come while most are there.
-    for p in blocks.iter_mut().take(count / 10) {
-        // SAFETY: live.
-        unsafe { give(None, *p, entry(*p)) }.unwrap();
-        let zero = Request {
-            zero: true,
-            ..plain(2 << 20, 1)
+    alone(|| {
+        let count = if cfg!(debug_assertions) {
+            100_000
+        } else {
+            1_000_000
         };
-        *p = take(None, zero).unwrap();
-        // SAFETY: live, and zero.
-        unsafe {
-            assert_eq!(p.read(), 0);
-            p.write(1);
+        let mut blocks: Vec<NonNull<u8>> = (0..count)
+            .map(|_| take(None, plain(2 << 20, 1)).unwrap())
+            .collect();
+        let maps = std::fs::read("/proc/self/maps").unwrap();
+        let lines = maps.iter().filter(|b| **b == b'\n').count();
+        assert!(lines < 20_000, "{lines} areas");
+        let mut seed = 9u64;
+        for i in (1..blocks.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            blocks.swap(i, (seed >> 33) as usize % (i + 1));
         }
-    }
-    for p in blocks {
-        // SAFETY: live.
-        unsafe { give(None, p, entry(p)) }.unwrap();
-    }
-    check().unwrap();
-    trim();
-    check().unwrap();
-    let maps = std::fs::read("/proc/self/maps").unwrap();
-    let after = maps.iter().filter(|b| **b == b'\n').count();
-    assert!(after < 2000, "{after} areas");
+        // Some go and come while most are there.
+        for p in blocks.iter_mut().take(count / 10) {
+            // SAFETY: live.
+            unsafe { give(None, *p, entry(*p)) }.unwrap();
+            let zero = Request {
+                zero: true,
+                ..plain(2 << 20, 1)
+            };
+            *p = take(None, zero).unwrap();
+            // SAFETY: live, and zero.
+            unsafe {
+                assert_eq!(p.read(), 0);
+                p.write(1);
+            }
+        }
+        for p in blocks {
+            // SAFETY: live.
+            unsafe { give(None, p, entry(p)) }.unwrap();
+        }
+        check().unwrap();
+        trim();
+        check().unwrap();
+        let maps = std::fs::read("/proc/self/maps").unwrap();
+        let after = maps.iter().filter(|b| **b == b'\n').count();
+        assert!(after < 2000, "{after} areas");
+    });
 }
 
 #[test]
 fn a_million_runs_are_live_at_once() {
-    let _turn = turn();
-    let count = if cfg!(debug_assertions) {
-        100_000
-    } else {
-        1_000_000
-    };
-    let blocks: Vec<NonNull<u8>> = (0..count)
-        .map(|_| take(None, plain(64 << 10, 1)).unwrap())
-        .collect();
-    check().unwrap();
-    for p in blocks {
-        // SAFETY: live.
-        unsafe { give(None, p, entry(p)) }.unwrap();
-    }
-    check().unwrap();
-    trim();
-    assert_eq!(counts().warm_run_bytes, 0);
-}
-
-/// Runs `f` in a child process, and tells whether it ended well. Tests run on the system's malloc,
-/// so the child may not allocate through it.
-fn in_child(f: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child ends without returning to the test harness.
-    unsafe {
-        let pid = libc::fork();
-        if pid == 0 {
-            let good = f();
-            libc::_exit(if good { 7 } else { 1 });
+    alone(|| {
+        let count = if cfg!(debug_assertions) {
+            100_000
+        } else {
+            1_000_000
+        };
+        let blocks: Vec<NonNull<u8>> = (0..count)
+            .map(|_| take(None, plain(64 << 10, 1)).unwrap())
+            .collect();
+        check().unwrap();
+        for p in blocks {
+            // SAFETY: live.
+            unsafe { give(None, p, entry(p)) }.unwrap();
         }
-        let mut status = 0;
-        libc::waitpid(pid, &mut status, 0);
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
-    }
+        check().unwrap();
+        trim();
+        assert_eq!(counts().warm_run_bytes, 0);
+    });
 }
 
 #[test]
 fn out_of_memory_is_none_and_loses_nothing() {
-    let _turn = turn();
-    let mut front = new_front();
-    assert!(in_child(|| {
-        let mut statm = [0u8; 128];
-        let text = crate::os::read_file(b"/proc/self/statm\0", &mut statm).unwrap();
-        let pages = text
-            .iter()
-            .take_while(|b| **b != b' ')
-            .fold(0, |n, b| n * 10 + (b - b'0') as u64);
-        let mut blocks = [None::<NonNull<u8>>; 4096];
-        // Another limit each time, so that it is another mmap that fails.
-        for extra in 0..64 {
-            let most = (pages + 2048) * 4096 + extra * (3 << 16);
-            let limit = libc::rlimit {
-                rlim_cur: most,
-                rlim_max: libc::RLIM_INFINITY,
-            };
-            // SAFETY: a plain call.
-            unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
-            let mut refused = 0;
-            for (i, block) in blocks.iter_mut().enumerate() {
-                let bytes = [40 << 10, 300 << 10, 3 << 20, 20 << 20, 70 << 10][i % 5];
-                let request = Request {
-                    growing: i % 7 == 0,
-                    ..plain(bytes, i % 5)
+    alone(|| {
+        let mut front = new_front();
+        assert!(in_child(|| {
+            let mut statm = [0u8; 128];
+            let text = crate::os::read_file(b"/proc/self/statm\0", &mut statm).unwrap();
+            let pages = text
+                .iter()
+                .take_while(|b| **b != b' ')
+                .fold(0, |n, b| n * 10 + (b - b'0') as u64);
+            let mut blocks = [None::<NonNull<u8>>; 4096];
+            // Another limit each time, so that it is another mmap that fails.
+            for extra in 0..64 {
+                let most = (pages + 2048) * 4096 + extra * (3 << 16);
+                let limit = libc::rlimit {
+                    rlim_cur: most,
+                    rlim_max: libc::RLIM_INFINITY,
                 };
-                *block = take(Some(&mut front), request);
-                if let Some(p) = *block {
-                    touch(p, PAGE);
-                    // SAFETY: live.
-                    match unsafe { resize(None, p, entry(p), bytes * 2, 1) } {
-                        Resize::Moved(q) => *block = Some(q),
-                        Resize::InPlace | Resize::CannotInPlace => {}
+                // SAFETY: a plain call.
+                unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+                let mut refused = 0;
+                for (i, block) in blocks.iter_mut().enumerate() {
+                    let bytes = [40 << 10, 300 << 10, 3 << 20, 20 << 20, 70 << 10][i % 5];
+                    let request = Request {
+                        growing: i % 7 == 0,
+                        ..plain(bytes, i % 5)
+                    };
+                    *block = take(Some(&mut front), request);
+                    if let Some(p) = *block {
+                        touch(p, PAGE);
+                        // SAFETY: live.
+                        match unsafe { resize(None, p, entry(p), bytes * 2, 1) } {
+                            Resize::Moved(q) => *block = Some(q),
+                            Resize::InPlace | Resize::CannotInPlace => {}
+                        }
+                    } else {
+                        refused += 1;
                     }
-                } else {
-                    refused += 1;
+                }
+                if refused == 0 || check().is_err() {
+                    std::eprintln!("{extra} refused {refused} {:?}", check());
+                    return false;
+                }
+                for block in &mut blocks {
+                    if let Some(p) = block.take() {
+                        free(&mut front, p);
+                    }
+                }
+                if check().is_err() {
+                    return false;
                 }
             }
-            if refused == 0 || check().is_err() {
-                std::eprintln!("{extra} refused {refused} {:?}", check());
-                return false;
-            }
-            for block in &mut blocks {
-                if let Some(p) = block.take() {
-                    free(&mut front, p);
-                }
-            }
-            if check().is_err() {
-                return false;
-            }
-        }
-        true
-    }));
+            true
+        }));
+    });
 }
 
 #[test]
 fn a_child_of_a_fork_goes_on_whatever_other_threads_did() {
-    let _turn = turn();
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    thread::scope(|s| {
-        for site in 0..3 {
-            let stop = &stop;
-            s.spawn(move || {
-                let mut front = new_front();
-                while !stop.load(Relaxed) {
-                    for bytes in [100 << 10, 5 << 20, 600 << 10, 20 << 20] {
-                        let p = take(None, plain(bytes, site)).unwrap();
+    alone(|| {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|s| {
+            for site in 0..3 {
+                let stop = &stop;
+                s.spawn(move || {
+                    let mut front = new_front();
+                    while !stop.load(Relaxed) {
+                        for bytes in [100 << 10, 5 << 20, 600 << 10, 20 << 20] {
+                            let p = take(None, plain(bytes, site)).unwrap();
+                            free(&mut front, p);
+                        }
+                    }
+                    retire(&mut front);
+                });
+            }
+            let mut front = new_front();
+            let run = take(None, plain(100 << 10, 9)).unwrap();
+            let mapping = take(None, plain(9 << 20, 9)).unwrap();
+            let mut good = 0;
+            for _ in 0..100 {
+                good += in_child(|| {
+                    // SAFETY: no other thread exists here.
+                    unsafe {
+                        crate::space::pool::after_fork();
+                        crate::space::meta::after_fork();
+                        after_fork();
+                    }
+                    for p in [run, mapping] {
+                        touch(p, 100 << 10);
                         free(&mut front, p);
                     }
-                }
-                retire(&mut front);
-            });
-        }
-        let mut front = new_front();
-        let run = take(None, plain(100 << 10, 9)).unwrap();
-        let mapping = take(None, plain(9 << 20, 9)).unwrap();
-        let mut good = 0;
-        for _ in 0..100 {
-            good += in_child(|| {
-                // SAFETY: no other thread exists here.
-                unsafe {
-                    crate::space::pool::after_fork();
-                    crate::space::meta::after_fork();
-                    after_fork();
-                }
-                for p in [run, mapping] {
-                    touch(p, 100 << 10);
-                    free(&mut front, p);
-                }
-                for i in 0..300 {
-                    let p = take(Some(&mut front), plain((i + 10) << 14, i)).unwrap();
-                    touch(p, PAGE);
-                    free(&mut front, p);
-                }
-                if let Err(e) = check() {
-                    _ = crate::os::write_all(2, e.as_bytes());
-                    return false;
-                }
-                true
-            }) as usize;
-        }
-        stop.store(true, Relaxed);
-        assert_eq!(good, 100);
-        free(&mut front, run);
-        free(&mut front, mapping);
-        retire(&mut front);
+                    for i in 0..300 {
+                        let p = take(Some(&mut front), plain((i + 10) << 14, i)).unwrap();
+                        touch(p, PAGE);
+                        free(&mut front, p);
+                    }
+                    if let Err(e) = check() {
+                        _ = crate::os::write_all(2, e.as_bytes());
+                        return false;
+                    }
+                    true
+                }) as usize;
+            }
+            stop.store(true, Relaxed);
+            assert_eq!(good, 100);
+            free(&mut front, run);
+            free(&mut front, mapping);
+            retire(&mut front);
+        });
+        check().unwrap();
     });
-    check().unwrap();
 }

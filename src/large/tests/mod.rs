@@ -1,4 +1,4 @@
-//! Tests of the large blocks as a whole. They share the process's structures, so they take turns.
+//! Tests of the large blocks as a whole. Each runs in a child process of its own.
 
 extern crate std;
 
@@ -8,17 +8,50 @@ mod model;
 
 use core::ptr::NonNull;
 use std::boxed::Box;
-use std::sync::{Mutex, MutexGuard};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::string::String;
 
 use super::*;
-use crate::space::map;
+use crate::space::map::{self, Kind};
 
-static TURN: Mutex<()> = Mutex::new(());
+/// Runs a test in a child process, where nobody else uses large blocks, counts system calls, or
+/// changes what is known of sites.
+fn alone(f: impl FnOnce()) {
+    let good = in_child(|| {
+        // SAFETY: no other thread exists here; the alarm ends a child that hangs.
+        unsafe {
+            libc::alarm(200);
+            crate::space::pool::after_fork();
+            crate::space::meta::after_fork();
+            after_fork();
+        }
+        trim();
+        shelf::forget_sites();
+        let result = catch_unwind(AssertUnwindSafe(f));
+        if let Err(e) = &result {
+            let text = e.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(e.downcast_ref::<&str>().copied()).unwrap_or("?");
+            crate::os::write_all(2, text.as_bytes());
+            crate::os::write_all(2, b"\n");
+        }
+        result.is_ok()
+    });
+    assert!(good, "see what the child wrote");
+}
 
-fn turn() -> MutexGuard<'static, ()> {
-    let guard = TURN.lock().unwrap_or_else(|e| e.into_inner());
-    trim();
-    guard
+/// Runs `f` in a child process, and tells whether it said and ended well.
+fn in_child(f: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child ends without returning to the test harness.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let good = f();
+            libc::_exit(if good { 7 } else { 1 });
+        }
+        let mut status = 0;
+        libc::waitpid(pid, &mut status, 0);
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
+    }
 }
 
 fn new_front() -> Box<Front> {

@@ -198,72 +198,74 @@ impl Model {
 
 #[test]
 fn blocks_behave_as_the_model_says() {
-    let _turn = turn();
-    let before = counts();
-    for seed in 1..4 {
-        let mut model = Model::new(seed);
-        for i in 0..8_000 {
-            model.step(60);
-            if i % 500 == 0 {
-                check().unwrap();
+    alone(|| {
+        let before = counts();
+        for seed in 1..4 {
+            let mut model = Model::new(seed);
+            for i in 0..8_000 {
+                model.step(60);
+                if i % 500 == 0 {
+                    check().unwrap();
+                }
+                if i % 3000 == 2999 {
+                    trim();
+                }
             }
-            if i % 3000 == 2999 {
-                trim();
-            }
+            model.end();
+            check().unwrap();
         }
-        model.end();
+        let after = counts();
+        assert_eq!(after.run_blocks, before.run_blocks);
+        assert_eq!(after.run_bytes, before.run_bytes);
+        assert_eq!(after.large_blocks, before.large_blocks);
+        assert_eq!(after.large_bytes, before.large_bytes);
+        trim();
+        assert_eq!((counts().kept_bytes, counts().warm_run_bytes), (0, 0));
         check().unwrap();
-    }
-    let after = counts();
-    assert_eq!(after.run_blocks, before.run_blocks);
-    assert_eq!(after.run_bytes, before.run_bytes);
-    assert_eq!(after.large_blocks, before.large_blocks);
-    assert_eq!(after.large_bytes, before.large_bytes);
-    trim();
-    assert_eq!((counts().kept_bytes, counts().warm_run_bytes), (0, 0));
-    check().unwrap();
+    });
 }
 
 #[test]
 fn threads_free_what_others_took() {
-    let _turn = turn();
-    let before = counts();
-    thread::scope(|s| {
-        let mut senders = Vec::new();
-        let mut receivers = Vec::new();
-        for _ in 0..6 {
-            let (sender, receiver) = mpsc::channel::<Known>();
-            senders.push(sender);
-            receivers.push(receiver);
-        }
-        for (i, receiver) in receivers.into_iter().enumerate() {
-            let next = senders[(i + 1) % 6].clone();
-            s.spawn(move || {
-                let mut model = Model::new(100 + i as u64);
-                for _ in 0..3_000 {
-                    if model.random.below(3) == 0 && !model.order.is_empty() {
-                        let known = model.pick();
-                        _ = next.send(known);
+    alone(|| {
+        let before = counts();
+        thread::scope(|s| {
+            let mut senders = Vec::new();
+            let mut receivers = Vec::new();
+            for _ in 0..6 {
+                let (sender, receiver) = mpsc::channel::<Known>();
+                senders.push(sender);
+                receivers.push(receiver);
+            }
+            for (i, receiver) in receivers.into_iter().enumerate() {
+                let next = senders[(i + 1) % 6].clone();
+                s.spawn(move || {
+                    let mut model = Model::new(100 + i as u64);
+                    for _ in 0..3_000 {
+                        if model.random.below(3) == 0 && !model.order.is_empty() {
+                            let known = model.pick();
+                            _ = next.send(known);
+                        }
+                        while let Ok(known) = receiver.try_recv() {
+                            known.verify(known.bytes);
+                            let p = NonNull::new(known.at as *mut u8).unwrap();
+                            free(&mut model.front, p);
+                        }
+                        model.step(20);
                     }
-                    while let Ok(known) = receiver.try_recv() {
+                    drop(next);
+                    while let Ok(known) = receiver.recv() {
                         known.verify(known.bytes);
-                        let p = NonNull::new(known.at as *mut u8).unwrap();
-                        free(&mut model.front, p);
+                        free(&mut model.front, NonNull::new(known.at as *mut u8).unwrap());
                     }
-                    model.step(20);
-                }
-                drop(next);
-                while let Ok(known) = receiver.recv() {
-                    known.verify(known.bytes);
-                    free(&mut model.front, NonNull::new(known.at as *mut u8).unwrap());
-                }
-                model.end();
-            });
-        }
-        drop(senders);
+                    model.end();
+                });
+            }
+            drop(senders);
+        });
+        check().unwrap();
+        let after = counts();
+        assert_eq!(after.run_blocks, before.run_blocks);
+        assert_eq!(after.large_bytes, before.large_bytes);
     });
-    check().unwrap();
-    let after = counts();
-    assert_eq!(after.run_blocks, before.run_blocks);
-    assert_eq!(after.large_bytes, before.large_bytes);
 }
