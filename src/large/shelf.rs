@@ -148,7 +148,7 @@ impl Shelf {
         let site = self
             .sites
             .at(record.key(), site_bin(record.key(), record.mapped()));
-        if record.has(flag::EARNED) {
+        if record.has(flag::EARNED) && now.wrapping_sub(record.stamp()) > policy::EARNED_MS {
             site.wasted();
         }
         site.gave_back(now);

@@ -269,3 +269,26 @@ fn threads_free_what_others_took() {
         assert_eq!(after.large_bytes, before.large_bytes);
     });
 }
+
+#[test]
+fn everything_works_with_each_feature_off() {
+    use crate::base::knobs;
+    for off in [
+        &knobs::BIGCACHE,
+        &knobs::WHALE,
+        &knobs::THP,
+        &knobs::POPULATE,
+        &knobs::SITES,
+        &knobs::SUPERSLABS,
+    ] {
+        alone(|| {
+            off.set(false);
+            let mut model = Model::new(7);
+            for _ in 0..1_500 {
+                model.step(40);
+            }
+            model.end();
+            check().unwrap();
+        });
+    }
+}
