@@ -142,10 +142,10 @@ pub(crate) static ALL: &[Program] = &[
     },
     Program {
         name: "z3",
-        about: "z3, where it is installed: factors of a number, as bit vectors",
+        about: "z3, where it is installed: factors of products, as bit vectors",
         needs: ("z3", ""),
         witness: "z3",
-        size: (14, 17),
+        size: (1, 8),
         env: &[],
         prepare: z3,
     },
@@ -365,22 +365,25 @@ fn history(n: u32) -> Result<String> {
     Ok(text)
 }
 
-/// Two factors of N bits each from their product.
-fn z3(dir: &Path, bits: u32) -> Result<Vec<String>> {
-    // The largest primes below 2^14 and 2^17, and the ones before them.
-    let product: u64 = if bits == 14 {
-        16_381 * 16_369
-    } else {
-        131_071 * 131_063
+/// Products of two primes of 16 bits, whose factors are looked for.
+fn z3(dir: &Path, products: u32) -> Result<Vec<String>> {
+    let prime_below = |n: u64| {
+        (2..n)
+            .rev()
+            .find(|n| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0))
+            .unwrap_or(2)
     };
-    let width = 2 * bits;
-    let text = format!(
-        "(declare-const a (_ BitVec {width}))\n(declare-const b (_ BitVec {width}))\n\
-         (assert (= (bvmul a b) (_ bv{product} {width})))\n\
-         (assert (bvult a (_ bv{limit} {width})))\n(assert (bvult b (_ bv{limit} {width})))\n\
-         (assert (bvugt a (_ bv1 {width})))\n(assert (bvule a b))\n(check-sat)\n(get-model)\n",
-        limit = 1u64 << bits
-    );
+    let mut text =
+        String::from("(declare-const a (_ BitVec 32))\n(declare-const b (_ BitVec 32))\n");
+    for k in 0..u64::from(products) {
+        let product = prime_below(54_394 + 800 * k) * prime_below(39_977 - 900 * k);
+        writeln!(
+            text,
+            "(push)\n(assert (= (bvmul a b) (_ bv{product} 32)))\n\
+             (assert (bvult a (_ bv65536 32)))\n(assert (bvult b (_ bv65536 32)))\n\
+             (assert (bvugt a (_ bv1 32)))\n(assert (bvule a b))\n(check-sat)\n(get-model)\n(pop)"
+        )?;
+    }
     let file = dir.join("factor.smt2");
     fs::write(&file, text)?;
     Ok(vec!["z3".into(), file.display().to_string()])

@@ -1,8 +1,8 @@
 /* Resident memory against what was asked for.
  *
  *   resident blocks N SIZE        N blocks of one size, all written
- *   resident heap BYTES LO HI     BYTES of blocks of random sizes, all written; then nine of ten freed at
- *                                 random, one second; then the rest freed, one second
+ *   resident heap BYTES LO HI MS  BYTES of blocks of random sizes, all written; then nine of ten freed at
+ *                                 random, MS milliseconds idle; then the rest freed, and idle again
  *
  * The array of pointers is the harness's own and resident before the first reading.
  */
@@ -26,6 +26,7 @@ int main(int argc, char **argv)
 	}
 	size_t bytes = (size_t)arg_long(argc, argv, 2, 1l << 30);
 	size_t lo = (size_t)arg_long(argc, argv, 3, 16), hi = (size_t)arg_long(argc, argv, 4, 4096);
+	useconds_t idle = (useconds_t)arg_long(argc, argv, 5, 1000) * 1000;
 	size_t n = 0, asked = 0, max = bytes / ((lo + hi) / 2) * 11 / 10 + 1000;
 	void **a = own_memory(max * sizeof *a);
 	rng_t r = rng_new(11);
@@ -47,12 +48,12 @@ int main(int argc, char **argv)
 		free(a[i]);
 	for (size_t i = 0; i < keep_n; i++)
 		kept += *(uint32_t *)a[i];
-	sleep(1);
+	usleep(idle);
 	metric("90 % freed", (double)(resident() - before) / mib, "MiB");
 	metric("90 % freed, over live", (double)(resident() - before) / (double)kept, "x asked");
 	for (size_t i = 0; i < keep_n; i++)
 		free(a[i]);
-	sleep(1);
+	usleep(idle);
 	size_t after = resident();
 	metric("all freed", after > before ? (double)(after - before) / mib : 0.0, "MiB");
 	return finish();
