@@ -171,7 +171,7 @@ fn hot(v: &mut Vec<Bench>) {
         "aligned",
         "an aligned block at a time",
         "aligned 1",
-        "aligned 20",
+        "aligned 100",
     );
 }
 
@@ -209,7 +209,7 @@ fn live(v: &mut Vec<Bench>) {
                 &format!("blocks of 16 - 1,024 B taken and freed at random, {n} slots"),
                 "live",
                 &format!("mixed {n} 16 1024 1000000"),
-                &format!("mixed {n} 16 1024 10000000"),
+                &format!("mixed {n} 16 1024 30000000"),
             ),
         ));
     }
@@ -253,7 +253,7 @@ fn threads(v: &mut Vec<Bench>) {
                 &format!("{producers} threads take blocks of 64 B, one frees them all"),
                 "pipeline",
                 &format!("many {producers} 64 200000"),
-                &format!("many {producers} 64 3000000"),
+                &format!("many {producers} 64 10000000"),
             ),
         ));
     }
@@ -293,8 +293,8 @@ fn threads(v: &mut Vec<Bench>) {
                 &format!("private-mid-{threads}t"),
                 &format!("{threads} threads replace blocks of 8 - 32 KiB, each its own"),
                 "private",
-                &format!("{threads} 8192 32768 256 200000"),
-                &format!("{threads} 8192 32768 256 3000000"),
+                &format!("{threads} 8192 32768 256 500000"),
+                &format!("{threads} 8192 32768 256 20000000"),
             ),
         ));
     }
@@ -306,8 +306,8 @@ fn threads(v: &mut Vec<Bench>) {
                 &format!("private-small-{threads}t"),
                 &format!("{threads} threads replace blocks of 16 - 512 B, each its own"),
                 "private",
-                &format!("{threads} 16 512 4096 1000000"),
-                &format!("{threads} 16 512 4096 20000000"),
+                &format!("{threads} 16 512 4096 3000000"),
+                &format!("{threads} 16 512 4096 60000000"),
             ),
         ));
     }
@@ -320,7 +320,7 @@ fn threads(v: &mut Vec<Bench>) {
                 &format!("do blocks of two threads share a cache line? ({way})"),
                 "sharing",
                 &format!("{way} 2 20000"),
-                &format!("{way} 2 200000"),
+                &format!("{way} 2 500000"),
             ),
         ));
     }
@@ -510,7 +510,7 @@ fn applications(v: &mut Vec<Bench>) {
             "log",
             "a log pipeline: reader, parsers, writer, each a thread",
             "100000 2",
-            "2000000 2",
+            "4000000 2",
         ),
     ] {
         let program = match name {

@@ -187,7 +187,7 @@ pub(crate) struct Axes<'a> {
     pub(crate) x: &'a str,
     /// What y is.
     pub(crate) y: &'a str,
-    /// Whether y is logarithmic.
+    /// Whether y is logarithmic, where that leaves it ticks.
     pub(crate) log: bool,
     /// Names of the whole numbers on x, where they stand for something else.
     pub(crate) names: &'a [String],
@@ -208,13 +208,12 @@ pub(crate) fn lines(axes: &Axes<'_>, series: &[Series]) -> Result<String> {
     }
     let x1 = if x1 > x0 { x1 } else { x0 + 1.0 };
     let y1 = bound(|p| p.1, f64::max, 0.0) * 1.08;
+    let least = points().map(|p| p.1).filter(|y| *y > 0.0);
+    let least = least.fold(f64::INFINITY, f64::min).min(y1).max(1e-9) / 1.3;
+    // A logarithmic axis has a tick every power of ten: over less than that it would have none.
+    let log = axes.log && y1 / least > 50.0;
     // A point at zero has no logarithm; it is drawn at the bottom.
-    let y0 = if axes.log {
-        let least = points().map(|p| p.1).filter(|y| *y > 0.0);
-        least.fold(f64::INFINITY, f64::min).min(y1).max(1e-9) / 1.3
-    } else {
-        0.0
-    };
+    let y0 = if log { least } else { 0.0 };
     let y1 = if y1 > y0 { y1 } else { y0 + 1.0 };
     draw((560, 330), |root| {
         let mut builder = ChartBuilder::on(root);
@@ -272,7 +271,7 @@ pub(crate) fn lines(axes: &Axes<'_>, series: &[Series]) -> Result<String> {
                 }
             }};
         }
-        if axes.log {
+        if log {
             plot!((y0..y1).log_scale());
         } else {
             plot!(y0..y1);

@@ -111,7 +111,7 @@ pub(crate) static ALL: &[Program] = &[
         about: "perl: hashes, arrays, strings that grow",
         needs: ("perl", "perl"),
         witness: "perl",
-        size: (10, 100),
+        size: (10, 200),
         env: &[],
         prepare: |dir, n| {
             script(

@@ -293,7 +293,7 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
             escape(name)
         );
     }
-    page.push_str("</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere.</p>\n<div class=\"charts\">\n");
+    page.push_str("</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere. Rows in which an allocator has no figure, or none at all to count, are left out.</p>\n<div class=\"charts\">\n");
     for (of, what) in KINDS {
         let (count, means) = means(&rows, &order, of);
         let items: Vec<_> = means

@@ -174,6 +174,27 @@ static inline pthread_t start_thread(void *(*work)(void *), void *with)
 	return t;
 }
 
+/* From the first thread's start to the last one's end. The threads say themselves when that was: whoever waits
+ * for them may be put off the processor just then. */
+typedef struct {
+	_Atomic uint64_t first, last;
+} span_t;
+
+static inline void span_start(span_t *s)
+{
+	uint64_t now = now_ns(), seen = 0;
+	/* Zero stands for "nobody yet". */
+	while ((seen == 0 || now < seen) && !atomic_compare_exchange_weak(&s->first, &seen, now)) {
+	}
+}
+
+static inline void span_end(span_t *s)
+{
+	uint64_t now = now_ns(), seen = 0;
+	while (now > seen && !atomic_compare_exchange_weak(&s->last, &seen, now)) {
+	}
+}
+
 static inline void shuffle(void **a, size_t n, rng_t *r)
 {
 	for (size_t i = n; i > 1; i--) {

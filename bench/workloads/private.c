@@ -10,12 +10,14 @@ enum { MOST = 128 };
 static size_t lo, hi, slots;
 static long turns;
 static pthread_barrier_t start;
+static span_t span;
 
 static void *work(void *p)
 {
 	rng_t r = rng_new((uint64_t)(intptr_t)p + 17);
 	void **a = own_memory(slots * sizeof *a);
 	pthread_barrier_wait(&start);
+	span_start(&span);
 	for (long k = 0; k < turns; k++) {
 		size_t i = (size_t)rng_below(&r, slots);
 		free(a[i]);
@@ -24,6 +26,7 @@ static void *work(void *p)
 		b[0] = b[size - 1] = 1;
 		a[i] = b;
 	}
+	span_end(&span);
 	for (size_t i = 0; i < slots; i++)
 		free(a[i]);
 	return NULL;
@@ -44,10 +47,9 @@ int main(int argc, char **argv)
 	for (long i = 0; i < threads; i++)
 		t[i] = start_thread(work, (void *)(intptr_t)i);
 	pthread_barrier_wait(&start);
-	uint64_t at = now_ns();
 	for (long i = 0; i < threads; i++)
 		pthread_join(t[i], NULL);
-	at = now_ns() - at;
+	uint64_t at = span.last - span.first;
 	metricf((double)(turns * threads) / (double)at * 1e3, "Mop/s", "%ld threads", threads);
 	return finish();
 }

@@ -13,10 +13,12 @@ enum { WRITES = 1000, MOST = 64 };
 
 static long turns;
 static pthread_barrier_t start;
+static span_t span;
 
 static void *work(void *p)
 {
 	pthread_barrier_wait(&start);
+	span_start(&span);
 	free(p);
 	for (long k = 0; k < turns; k++) {
 		volatile char *b = take(8);
@@ -24,6 +26,7 @@ static void *work(void *p)
 			b[i & 7]++;
 		free((void *)b);
 	}
+	span_end(&span);
 	return NULL;
 }
 
@@ -44,10 +47,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < threads; i++)
 		t[i] = start_thread(work, first[i]);
 	pthread_barrier_wait(&start);
-	uint64_t at = now_ns();
 	for (int i = 0; i < threads; i++)
 		pthread_join(t[i], NULL);
-	at = now_ns() - at;
+	uint64_t at = span.last - span.first;
 	metric("time", (double)at / (double)(turns * threads) / WRITES, "ns/write");
 	return finish();
 }
