@@ -85,7 +85,7 @@ fn workload(
             quick: quick.into(),
             full: full.into(),
         },
-        reps: (3, 7),
+        reps: (3, 5),
     }
 }
 
@@ -125,6 +125,17 @@ pub(crate) fn all() -> Vec<Bench> {
         "thread",
         "join 2000",
         "join 10000",
+    ));
+    v.push(repeated(
+        (1, 3),
+        workload(
+            "start",
+            "churn",
+            "10,000 (quick: 2,000) short threads that leave blocks behind",
+            "thread",
+            "churn 2000",
+            "churn 10000",
+        ),
     ));
     v.push(Bench {
         name: "true".into(),
@@ -280,7 +291,7 @@ fn threads(v: &mut Vec<Bench>) {
                     &format!("a server's threads, {threads} of them, blocks of {text}"),
                     "larson",
                     &format!("300 {lo} {hi} {blocks} 100 {threads}"),
-                    &format!("1500 {lo} {hi} {blocks} 100 {threads}"),
+                    &format!("1000 {lo} {hi} {blocks} 100 {threads}"),
                 ),
             ));
         }
@@ -324,17 +335,6 @@ fn threads(v: &mut Vec<Bench>) {
             ),
         ));
     }
-    v.push(repeated(
-        (1, 3),
-        workload(
-            "start",
-            "churn",
-            "10,000 (quick: 2,000) short threads that leave blocks behind",
-            "thread",
-            "churn 2000",
-            "churn 10000",
-        ),
-    ));
 }
 
 /// The size profiles of larson: name, smallest, largest, blocks a thread, in words.
@@ -363,7 +363,7 @@ fn pages(v: &mut Vec<Bench>) {
                     &format!("take, touch and give {kib} KiB, {turns} turns{origin}"),
                     "cycle",
                     &format!("one {size} {turns} 300"),
-                    &format!("one {size} {turns} 4000"),
+                    &format!("one {size} {turns} 2000"),
                 ),
             ));
         }
@@ -377,7 +377,7 @@ fn pages(v: &mut Vec<Bench>) {
             ),
             "cycle",
             &format!("mix 4096 524288 {turns} 300"),
-            &format!("mix 4096 524288 {turns} 4000"),
+            &format!("mix 4096 524288 {turns} 2000"),
         ));
     }
 
@@ -468,7 +468,7 @@ fn memory(v: &mut Vec<Bench>) {
             "a steady program watched by the second: latencies of malloc and free, resident memory",
             "soak",
             "2 2 32",
-            "40 2 64",
+            "30 2 64",
         ),
     ));
 }

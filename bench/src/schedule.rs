@@ -195,3 +195,56 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
     ];
     Ok(outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocators::{self, Allocator};
+    use crate::catalog;
+    use crate::paths;
+
+    fn sample(ready: &Ready, workloads: &Workloads) -> Sample {
+        let benches = catalog::select(&["pair".into()]);
+        let plan = Plan {
+            workloads,
+            benches: &benches,
+            allocators: std::slice::from_ref(ready),
+            scale: Scale::Quick,
+            repetitions: Some(1),
+            syscalls: false,
+        };
+        one(&plan, &benches[0], ready, 0)
+    }
+
+    /// The benchmarks that this tool replaces measured glibc for weeks without noticing.
+    #[test]
+    fn a_run_that_another_allocator_served_is_void() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let glibc = allocators::select(&["glibc".into()])
+            .expect("glibc")
+            .swap_remove(0);
+        let glibc = allocators::prepare(&glibc).expect("nothing to prepare");
+        let served = sample(&glibc, &workloads);
+        assert_eq!(served.void, None);
+        assert_eq!(served.metrics.len(), 4);
+
+        // Preloaded and mapped, but without a malloc.
+        let impostor = Ready {
+            allocator: Allocator {
+                name: "impostor".into(),
+                ..glibc.allocator.clone()
+            },
+            library: Some(workloads.path("libwitness.so")),
+            version: String::new(),
+        };
+        let void = sample(&impostor, &workloads);
+        assert!(void.metrics.is_empty(), "a void sample has no figure");
+        assert!(void.void.is_some_and(|r| r.contains("malloc belongs to")));
+
+        let missing = Ready {
+            library: Some(paths::root().join("no/such/library.so")),
+            ..impostor
+        };
+        assert!(sample(&missing, &workloads).void.is_some());
+    }
+}
