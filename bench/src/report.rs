@@ -263,7 +263,7 @@ fn style() -> String {
          .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }}\n\
          td, th {{ padding: .15rem .5rem; border-bottom: 1px solid var(--grid); text-align: right; white-space: nowrap; }} td:first-child, th:first-child {{ text-align: left; }}\n\
          td.own {{ background: var(--mark); }} td.best {{ font-weight: 700; }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 .3rem 0; }}\n\
-         @media print {{ body {{ max-width: none; margin: 0; font-size: 11px; }} .legend {{ position: static; }} table {{ font-size: 7px; }} td, th {{ padding: 0 .2rem; }} figure, tr {{ break-inside: avoid; }} h2 {{ break-after: avoid; }} }}\n"
+         @media print {{ body {{ max-width: none; margin: 0; font-size: 11px; }} .legend {{ position: static; }} table {{ font-size: 7px; }} td, th {{ padding: 0 .2rem; }} figure, tr {{ break-inside: avoid; }} h2, h3 {{ break-after: avoid; }} .charts {{ gap: 0; }} .charts figure {{ width: 50%; }} }}\n"
     )
 }
 
