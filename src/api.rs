@@ -142,7 +142,11 @@ pub unsafe extern "C" fn malloc_slow(size: usize, site: usize) -> *mut c_void {
     }
 }
 
-unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut c_void {
+/// [`calloc`] for a caller that knows its call site.
+///
+/// # Safety
+/// As [`calloc`].
+pub unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut c_void {
     let Some(bytes) = n.checked_mul(size) else { return out_of_memory() };
     // SAFETY: the caller's; the block has at least `bytes` bytes.
     unsafe {
@@ -157,7 +161,11 @@ unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut c_v
     }
 }
 
-unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -> *mut c_void {
+/// [`memalign`] for a caller that knows its call site.
+///
+/// # Safety
+/// As [`memalign`].
+pub unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -> *mut c_void {
     // SAFETY: the caller's.
     unsafe {
         if align <= 16 {
@@ -233,7 +241,8 @@ fn give_everything_back() -> bool {
     let before = warm::WARM.load(Relaxed);
     large::trim();
     let purged = pool::purge_to(0);
-    purged || warm::WARM.load(Relaxed) < before
+    let unmapped = pool::unmap_empty();
+    unmapped || purged || warm::WARM.load(Relaxed) < before
 }
 
 /// What the fast path of free did not take.
@@ -378,6 +387,9 @@ pub unsafe fn trim(pad: usize) -> bool {
     }
     large::trim();
     while warm::WARM.load(Relaxed) > pad as isize && pool::purge_to(pad) {}
+    if pad == 0 {
+        pool::unmap_empty();
+    }
     os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed) > before
 }
 

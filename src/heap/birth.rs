@@ -7,11 +7,12 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use super::flush::HEAPLESS;
 use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
 use crate::{large, os};
 use crate::slab::remote::{self, Queue};
-use crate::space::{map, meta};
+use crate::space::{map, meta, pool};
 use crate::sync::{Guard, Lock};
 
 const CHUNK: usize = 4096;
@@ -55,9 +56,18 @@ fn queue_of(number: u32) -> Option<&'static Queue> {
     Some(&by_number(number)?.queue)
 }
 
+/// Whether no thread is between setting remote bits and the end of telling the owner.
+fn nobody_delivers() -> bool {
+    // ORDERING: Acquire pairs with the Release when a delivery ends.
+    let mut busy = HEAPLESS.load(Acquire) != 0;
+    each_heap(|heap| busy |= heap.outbox.in_flight.load(Acquire) != 0);
+    !busy
+}
+
 fn make(registry: &mut Registry) -> Option<*mut Heap> {
     if registry.count == 0 {
         remote::set_finder(queue_of);
+        pool::set_nobody_delivers(nobody_delivers);
         os::process::watch();
     }
     let number = registry.count + 1;

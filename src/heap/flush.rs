@@ -2,11 +2,13 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::sync::atomic::AtomicU32;
 
 use super::refill::report;
 use super::{Heap, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{CLASSES, Class, PAGE, knobs};
+use crate::large;
 use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{map, warm};
 
@@ -22,7 +24,7 @@ const HOLES_MIN: usize = 1 << 20;
 /// magazine gets little room: each block in it keeps a page, and perhaps a slab, from going back.
 const SHRINKING: u16 = 16;
 /// That room.
-const SHRINKING_ROOM: usize = 8;
+const SHRINKING_ROOM: usize = 4;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
 
@@ -195,6 +197,7 @@ impl Heap {
             let holes = (*slab).holes as usize * PAGE;
             let free = (*slab).free as usize * info.size as usize;
             self.holes -= holes.min(self.holes);
+            warm::used(holes as isize);
             self.dirty -= free.saturating_sub(holes) as isize;
             (*slab).holes = 0;
             slab::release(slab);
@@ -209,6 +212,7 @@ impl Heap {
         // SAFETY: the caller's.
         unsafe {
             let heap = &mut *this;
+            large::retire(&mut heap.large);
             heap.flush_outbox();
             heap.drain_queue();
             let mut classes = heap.used;
@@ -283,6 +287,7 @@ impl Heap {
                         self.holes += bytes;
                         self.counts.hole_bytes += bytes as u64;
                         warm::gave_back(bytes);
+                        warm::used(-(bytes as isize));
                     }
                     slab = (*slab).next;
                 }
@@ -290,6 +295,9 @@ impl Heap {
         }
     }
 }
+
+/// Deliveries under way by threads without a heap.
+pub(super) static HEAPLESS: AtomicU32 = AtomicU32::new(0);
 
 /// Frees a block of a slab that is not the calling heap's.
 ///
@@ -313,6 +321,7 @@ pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
             (*heap).outbox.add(slab, word, bit);
             return;
         }
+        let _flight = remote::Flight::start(&HEAPLESS);
         match remote::deliver(slab, word, bit) {
             Ok(false) => {}
             Ok(true) => orphans::emptied(slab),

@@ -6,7 +6,10 @@
 //! refills or flushes, and when its thread ends.
 
 use core::ptr::{null, null_mut};
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 use super::orphans;
 use super::refill::report;
@@ -28,6 +31,8 @@ struct Place {
 pub(super) struct Outbox {
     places: [Place; LEN],
     adds: u32,
+    /// A delivery is under way; see `remote::Flight`.
+    pub(super) in_flight: AtomicU32,
     /// Blocks sent, and atomics that carried them.
     pub(super) blocks: u64,
     /// See `blocks`.
@@ -37,7 +42,7 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) const fn new() -> Self {
         let empty = Place { word: null(), mask: 0, slab: null_mut() };
-        Self { places: [empty; LEN], adds: 0, blocks: 0, atomics: 0 }
+        Self { places: [empty; LEN], adds: 0, in_flight: AtomicU32::new(0), blocks: 0, atomics: 0 }
     }
 
     /// Whether nothing waits.
@@ -106,11 +111,16 @@ impl Outbox {
         }
         self.blocks += place.mask.count_ones() as u64;
         self.atomics += 1;
+        // ORDERING: only this thread writes it. The bits are set after it by a
+        // sequentially consistent operation: who sees them sees this, too.
+        self.in_flight.store(1, Relaxed);
         // SAFETY: the caller's.
         match unsafe { remote::deliver(place.slab, place.word, place.mask) } {
             Ok(false) => {}
             Ok(true) => orphans::emptied(place.slab),
             Err(misuse) => report(misuse, Slab::base(place.slab)),
         }
+        // ORDERING: Release: after the last use of the notice.
+        self.in_flight.store(0, Release);
     }
 }

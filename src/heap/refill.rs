@@ -86,6 +86,7 @@ impl Heap {
                     heap.dirty += bytes as isize;
                     heap.dirty -= ((got.blocks - got.warm) * info.size as usize) as isize;
                     warm::regret(bytes);
+                    warm::used(bytes as isize);
                 }
                 if !slab::has_free(slab) {
                     state.unlink(slab);

@@ -275,11 +275,22 @@ pub(crate) fn resident(start: NonNull<u8>, out: &mut [u8]) -> bool {
     counted(Call::Resident, result).is_ok()
 }
 
-/// Sleeps while `*word == expected`; may wake for no reason.
+/// Sleeps while `*word == expected`, a tenth of a second at most; may wake for no reason. The bound
+/// is for the child of a fork in a signal handler that interrupted the wait: the kernel would take
+/// up an unbounded wait again there, where nobody is left to end it.
 pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    // SAFETY: the word outlives the call; no timeout.
-    unsafe { sys::call4(libc::SYS_futex, word.as_ptr() as usize, op, expected as usize, 0) };
+    let limit = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    // SAFETY: the word and the timeout outlive the call.
+    unsafe {
+        sys::call4(
+            libc::SYS_futex,
+            word.as_ptr() as usize,
+            op,
+            expected as usize,
+            &raw const limit as usize,
+        )
+    };
 }
 
 /// Wakes one thread that waits on `word`.

@@ -14,7 +14,7 @@
 
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU64,
+    AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
     fence,
 };
@@ -119,6 +119,28 @@ fn queue_of(owner: u32) -> Option<&'static Queue> {
     // SAFETY: only `set_finder` writes it.
     let finder: Finder = unsafe { core::mem::transmute(finder) };
     finder(owner)
+}
+
+/// A delivery under way: while one is, no SuperSlab is unmapped, so that the notice of a slab whose
+/// last bit has just been taken by its owner can still be written.
+pub(crate) struct Flight<'a>(&'a AtomicU32);
+
+impl<'a> Flight<'a> {
+    /// Counts it in `count`, which `unmap` checks see.
+    #[inline]
+    pub(crate) fn start(count: &'a AtomicU32) -> Self {
+        // ORDERING: before the bits are set: who sees the bits sees this, too.
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Flight<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // ORDERING: after the last use of the notice.
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Sets the bits of `mask` in `word`, a remote word of the slab, and sees that the owner learns of it.

@@ -8,7 +8,10 @@
 //! Callers: `slab` (slabs), `large` (whole SuperSlabs for page runs).
 
 use core::ptr::{self, NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 
 use super::superslab::{Slab, State, SuperSlab};
 use super::warm;
@@ -27,26 +30,38 @@ const NONE: u8 = 0xff;
 const ALL: u32 = !1;
 /// SuperSlabs mapped by one call, at most.
 const BATCH_MAX: usize = 16;
+/// SuperSlabs free as a whole that stay mapped, beyond a quarter of all.
+const EMPTY_MIN: usize = 16;
 /// Purging starts when the budget is exceeded by this much, and ends when it is met.
-const SLACK: usize = 2 << 20;
+const SLACK: usize = 1 << 20;
 
 struct Pool {
     lists: [*mut SuperSlab; ORDERS + 1],
     oldest: *mut SuperSlab,
     newest: *mut SuperSlab,
+    /// The SuperSlab mapped last; the others follow by `earlier`.
+    last: *mut SuperSlab,
+    /// SuperSlabs, and how many of them are free as a whole.
     count: usize,
+    empty: usize,
 }
 
 // SAFETY: the pointers are to headers that only the holder of the lock uses.
 unsafe impl Send for Pool {}
 
-const NEW: Pool =
-    Pool { lists: [null_mut(); ORDERS + 1], oldest: null_mut(), newest: null_mut(), count: 0 };
+const NEW: Pool = Pool {
+    lists: [null_mut(); ORDERS + 1],
+    oldest: null_mut(),
+    newest: null_mut(),
+    last: null_mut(),
+    count: 0,
+    empty: 0,
+};
 
 static POOL: Lock<Pool> = Lock::new(NEW);
-/// The SuperSlab mapped last; the others follow by `earlier`.
-static LAST: AtomicPtr<SuperSlab> = AtomicPtr::new(null_mut());
-/// SuperSlabs mapped, slabs taken and given, slots purged: for reports.
+/// Tells whether no thread is delivering frees (see `slab::remote::Flight`); set by `heap`.
+static NOBODY_DELIVERS: AtomicPtr<()> = AtomicPtr::new(null_mut());
+/// SuperSlabs, slabs taken and given, slots purged: for reports.
 pub(crate) static SUPERSLABS: AtomicU64 = AtomicU64::new(0);
 /// See [`SUPERSLABS`].
 pub(crate) static SLABS_TAKEN: AtomicU64 = AtomicU64::new(0);
@@ -92,6 +107,8 @@ impl Pool {
             if list == (*ss).list {
                 return;
             }
+            self.empty += usize::from(list as usize == EMPTY);
+            self.empty -= usize::from((*ss).list as usize == EMPTY);
             if (*ss).list != NONE {
                 if (*ss).prev.is_null() {
                     self.lists[(*ss).list as usize] = (*ss).next;
@@ -211,12 +228,90 @@ impl Pool {
         unsafe {
             (*ss).list = NONE;
             (*ss).piecewise = piecewise;
-            (*ss).earlier = LAST.load(Relaxed);
-            // ORDERING: Release publishes `earlier` to `each`.
-            LAST.store(ss, Release);
+            (*ss).earlier = self.last;
+            if !self.last.is_null() {
+                (*self.last).later = ss;
+            }
+            self.last = ss;
             self.insert(ss, ALL, 0);
         }
     }
+}
+
+/// Tells this module how deliveries under way are found. Before the first one.
+pub(crate) fn set_nobody_delivers(check: fn() -> bool) {
+    NOBODY_DELIVERS.store(check as *mut (), Relaxed);
+}
+
+impl Pool {
+    /// Whether one more SuperSlab that is free as a whole should rather be unmapped.
+    fn has_too_many_empty(&self) -> bool {
+        self.empty > EMPTY_MIN.max(self.count / 4)
+    }
+
+    /// Unmaps a SuperSlab that is free as a whole and in no list of the pool. False if some thread
+    /// may still use its header, or the system refuses.
+    unsafe fn unmap(&mut self, ss: *mut SuperSlab) -> bool {
+        let check = NOBODY_DELIVERS.load(Relaxed);
+        // SAFETY: only `set_nobody_delivers` writes it.
+        let check: fn() -> bool = unsafe {
+            if check.is_null() {
+                return false;
+            }
+            core::mem::transmute(check)
+        };
+        // SAFETY: the lock is held, and all slots are this thread's. After the check nobody can
+        // come by a pointer to this header: there is no block in it to free, and no notice of it
+        // in a queue.
+        unsafe {
+            if !check()
+                || (1..SLOTS).any(|slot| {
+                    let slab = &raw const (*ss).slabs[slot];
+                    // ORDERING: Acquire pairs with the store that ends the notice.
+                    Slab::notice(slab).pending.load(Acquire) != 0
+                })
+            {
+                return false;
+            }
+            let (earlier, later) = ((*ss).earlier, (*ss).later);
+            if !os::unmap(NonNull::new_unchecked(ss.cast()), SUPERSLAB) {
+                return false;
+            }
+            if later.is_null() {
+                self.last = earlier;
+            } else {
+                (*later).earlier = earlier;
+            }
+            if !earlier.is_null() {
+                (*earlier).later = later;
+            }
+            self.count -= 1;
+            SUPERSLABS.fetch_sub(1, Relaxed);
+            true
+        }
+    }
+}
+
+/// Returns the address space of SuperSlabs that are free as a whole. False if there were none.
+pub(crate) fn unmap_empty() -> bool {
+    let mut pool = POOL.lock();
+    let mut done = false;
+    let mut ss = pool.lists[EMPTY];
+    while !ss.is_null() {
+        // SAFETY: the lock is held.
+        unsafe {
+            let next = (*ss).next;
+            let dirty = (*ss).dirty;
+            pool.remove(ss, ALL);
+            if pool.unmap(ss) {
+                done = true;
+            } else {
+                pool.insert(ss, ALL, dirty);
+            }
+            ss = next;
+        }
+    }
+    done
 }
 
 unsafe fn resident_bytes(ss: *const SuperSlab, mut slots: u32) -> usize {
@@ -308,6 +403,11 @@ pub(crate) fn purge_to(target: usize) -> bool {
             let bytes = resident_bytes(ss, dirty);
             let mask = if (*ss).free == ALL { ALL } else { dirty };
             pool.remove(ss, mask);
+            if mask == ALL && pool.has_too_many_empty() && pool.unmap(ss) {
+                done = true;
+                warm::gave_back(bytes);
+                continue;
+            }
             drop(pool);
             let refused = purge_slots(ss, mask) & dirty;
             POOL.lock().insert(ss, mask, refused);
@@ -398,6 +498,12 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
     // made what slabs expect: zero.
     unsafe {
         (*ss).lent = false;
+        {
+            let mut pool = POOL.lock();
+            if pool.has_too_many_empty() && pool.unmap(ss) {
+                return;
+            }
+        }
         ptr::write_bytes((&raw mut (*ss).slabs).cast::<u8>(), 0, size_of_val(&(*ss).slabs));
         let header = start.add(PAGE);
         if !os::purge(header, SLOT - PAGE) {
@@ -427,11 +533,11 @@ pub(crate) fn preallocate() {
     }
 }
 
-/// Calls `f` for each slab that somebody holds, with the slots that it takes. Racy while other
-/// threads run: for reports and checks.
+/// Calls `f` for each slab that somebody holds, under the pool's lock. What the slab says is racy
+/// while other threads run: for reports and checks.
 pub(crate) fn each_slab(mut f: impl FnMut(*mut Slab)) {
-    // ORDERING: Acquire pairs with the Release in `enter`.
-    let mut ss = LAST.load(Acquire);
+    let pool = POOL.lock();
+    let mut ss = pool.last;
     while !ss.is_null() {
         // SAFETY: headers are never unmapped.
         unsafe {
@@ -482,7 +588,8 @@ pub(crate) unsafe fn after_fork() {
     // SAFETY: the caller's.
     unsafe {
         if POOL.reset() {
-            let mut ss = LAST.load(Relaxed);
+            let last = (*POOL.value()).last;
+            let mut ss = last;
             while !ss.is_null() {
                 // Slots that come back later start new lists.
                 (*ss).free = 0;
@@ -491,7 +598,7 @@ pub(crate) unsafe fn after_fork() {
                 (*ss).queued = false;
                 ss = (*ss).earlier;
             }
-            *POOL.value() = NEW;
+            *POOL.value() = Pool { last, ..NEW };
         }
     }
 }

@@ -14,9 +14,9 @@
 //! in costs one. A slab of several slots starts at a multiple of its size and uses the structures
 //! of its first slot.
 //!
-//! SuperSlabs are never unmapped. A thread may be about to write the `Notice` of a slab whose last
-//! block has just been taken back by its owner, so headers must stay; the memory behind them goes
-//! back to the system all the same.
+//! A thread may be about to write the `Notice` of a slab whose last block has just been taken back by
+//! its owner. So a SuperSlab is unmapped only while no delivery is under way and no notice in it is
+//! pending; until then it stays mapped and costs a page.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -113,8 +113,10 @@ pub(crate) struct SuperSlab {
     pub(crate) newer: *mut SuperSlab,
     /// The one before it in that queue.
     pub(crate) older: *mut SuperSlab,
-    /// The SuperSlab mapped before this one; never changes.
+    /// The SuperSlab mapped before this one.
     pub(crate) earlier: *mut SuperSlab,
+    /// The one mapped after it.
+    pub(crate) later: *mut SuperSlab,
     /// Slots that are free, a bit each; never slot 0.
     pub(crate) free: u32,
     /// Free slots with resident pages.
@@ -127,7 +129,7 @@ pub(crate) struct SuperSlab {
     pub(crate) piecewise: bool,
     /// It is lent as a whole, for page runs.
     pub(crate) lent: bool,
-    _reserved: [u8; NOTICE_AT - 52],
+    _reserved: [u8; NOTICE_AT - 60],
     _notices: [Notice; SLOTS],
     _lent: [u8; SLABS_AT - LENT_FROM],
     /// A slab for each slot; the first is unused.

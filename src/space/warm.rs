@@ -14,7 +14,7 @@ pub(crate) static WARM: AtomicIsize = AtomicIsize::new(0);
 /// Bytes in use: slabs that some heap holds, runs and large blocks that the program holds.
 pub(crate) static LIVE: AtomicIsize = AtomicIsize::new(0);
 /// The floor of the budget in bytes (`HAKMEM_WARM_MB`).
-pub(crate) static FLOOR: AtomicUsize = AtomicUsize::new(8 << 20);
+pub(crate) static FLOOR: AtomicUsize = AtomicUsize::new(4 << 20);
 /// The share of the bytes in use, in per cent (`HAKMEM_WARM_PERCENT`).
 pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 
@@ -24,6 +24,8 @@ static OUT: AtomicUsize = AtomicUsize::new(0);
 static EARNED: AtomicUsize = AtomicUsize::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
+/// What is earned is at most this: a process that goes idle after a burst keeps it.
+const EARNED_MAX: usize = 32 << 20;
 /// After this many ms without a miss, half of what was earned lapses.
 const HALF_LIFE: u64 = 1000;
 
@@ -39,7 +41,7 @@ pub(crate) fn regret(bytes: usize) {
     if missed != 0 {
         // A race loses or gains a few pages of an estimate.
         OUT.fetch_sub(missed.min(OUT.load(Relaxed)), Relaxed);
-        EARNED.fetch_add(missed, Relaxed);
+        EARNED.store((EARNED.load(Relaxed) + missed).min(EARNED_MAX), Relaxed);
         MISSED_AT.store(os::now_ms(), Relaxed);
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Yield;
 
 impl spin::RelaxStrategy for Yield {
     fn relax() {
+        check_process();
         os::yield_now();
     }
 }
@@ -99,6 +100,8 @@ impl<T> Lock<T> {
         }
         // ORDERING: as in lock().
         while self.state.swap(WAITED_FOR, Acquire) != FREE {
+            // A signal handler may have forked while we waited; then nobody else is left to wait for.
+            check_process();
             os::futex_wait(&self.state, WAITED_FOR);
         }
     }
