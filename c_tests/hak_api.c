@@ -3,6 +3,24 @@
 
 #include <hakmem.h>
 
+/* Without -lhakmem the preload provides these; the linker must not insist on them. */
+#pragma weak hak_aligned_alloc
+#pragma weak hak_calloc
+#pragma weak hak_free
+#pragma weak hak_free_aligned_sized
+#pragma weak hak_free_sized
+#pragma weak hak_good_size
+#pragma weak hak_malloc
+#pragma weak hak_malloc_at_least
+#pragma weak hak_posix_memalign
+#pragma weak hak_realloc
+#pragma weak hak_reallocarray
+#pragma weak hak_stats_json
+#pragma weak hak_stats_print
+#pragma weak hak_trim
+#pragma weak hak_usable_size
+#pragma weak hak_version
+
 static const size_t SIZES[] = {0, 1, 16, 17, 100, 1000, 1024, 1025, 5000, 33000, 70000, 300000,
                                1 << 20, (1 << 20) + 1, 5 << 20, 50 << 20};
 

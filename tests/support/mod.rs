@@ -33,9 +33,10 @@ pub(crate) fn static_library() -> PathBuf {
 
 /// Builds both and returns their folder. Cargo has given up its lock on the target directory by the
 /// time it runs tests, so this neither waits for it nor builds a second time what is there.
+#[track_caller]
 fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    static BUILT: OnceLock<Result<PathBuf, Outcome>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .parent()
             .expect("cargo puts tmp into the target directory");
@@ -45,9 +46,19 @@ fn built() -> &'static Path {
             .arg("--target-dir")
             .arg(target)
             .current_dir(root()));
-        build.must_succeed();
-        target.join("release")
-    })
+        if build.status.success() {
+            Ok(target.join("release"))
+        } else {
+            Err(build)
+        }
+    });
+    match built {
+        Ok(folder) => folder,
+        Err(build) => {
+            build.must_succeed();
+            unreachable!("it has failed")
+        }
+    }
 }
 
 /// A fresh folder below cargo's target directory.
