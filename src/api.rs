@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
-use crate::heap::{self, Heap, tls};
+use crate::heap::{self, Heap, Miss, tls};
 use crate::large::{self, Request, Resize};
 use crate::{os, sync};
 use crate::space::map::{self, Kind};
@@ -63,8 +63,8 @@ pub unsafe fn malloc(size: usize) -> *mut c_void {
 pub unsafe fn free(block: *mut c_void) {
     // SAFETY: the caller's.
     unsafe {
-        if !Heap::push(tls::heap(), block.cast()) {
-            free_slow(block);
+        if let Err(miss) = Heap::push(tls::heap(), block.cast()) {
+            free_slow(block, miss.0);
         }
     }
 }
@@ -181,7 +181,20 @@ pub unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -
 }
 
 /// A block of `class` from this thread's heap, or from the shared one if it cannot have any.
+#[inline(always)]
 unsafe fn small(class: Class) -> *mut c_void {
+    // SAFETY: the heap is this thread's, or none, which has no blocks.
+    unsafe {
+        let block = Heap::pop(tls::heap(), class.number());
+        if !block.is_null() {
+            return block.cast();
+        }
+        small_slow(class)
+    }
+}
+
+#[inline(never)]
+unsafe fn small_slow(class: Class) -> *mut c_void {
     for last_try in [false, true] {
         // SAFETY: the heap is this thread's, or locked.
         let block = unsafe {
@@ -245,36 +258,41 @@ fn give_everything_back() -> bool {
     unmapped || purged || warm::WARM.load(Relaxed) < before
 }
 
-/// What the fast path of free did not take.
+/// What the fast path of free did not take; `miss` is what a [`Miss`] holds.
 #[inline(never)]
-unsafe extern "C" fn free_slow(block: *mut c_void) {
-    let entry = map::lookup(block as usize);
-    // SAFETY: the caller's; what the slab map says of the block decides who takes it.
+unsafe extern "C" fn free_slow(block: *mut c_void, miss: usize) {
+    // SAFETY: the caller's; an entry in the slab map says in which slab the block is.
     unsafe {
-        match entry.kind() {
-            Kind::Slab(class) if !heap::is_mine(entry) => heap::free_remote(block.cast(), class),
-            kind => free_rare(block, entry, kind),
+        match Miss(miss).others_class() {
+            Some(class) => heap::free_remote(block.cast(), class),
+            None => free_rare(block),
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-unsafe fn free_rare(block: *mut c_void, entry: map::Entry, kind: Kind) {
+unsafe extern "C" fn free_rare(block: *mut c_void) {
     let Some(start) = NonNull::new(block.cast::<u8>()) else { return };
     let address = block as usize;
-    let heap = tls::heap();
-    // SAFETY: the caller's.
+    let entry = map::lookup(address);
+    // A thread that only frees gets a heap, too: for its outbox and its large blocks.
+    let heap = heap::current();
+    // SAFETY: the caller's; what the slab map says of the block decides who takes it.
     unsafe {
-        match kind {
+        match entry.kind() {
             Kind::Slab(class) => {
-                Heap::look_at(heap, address);
-                if !Heap::push(heap, start.as_ptr()) {
-                    Heap::push_slow(heap, start.as_ptr(), class);
+                if let Some(heap) = heap {
+                    Heap::look_at(heap, address);
+                }
+                if !heap::is_mine(entry) {
+                    heap::free_remote(start.as_ptr(), class);
+                } else if Heap::push(tls::heap(), start.as_ptr()).is_err() {
+                    Heap::push_slow(tls::heap(), start.as_ptr(), class);
                 }
             }
             Kind::Run | Kind::Large(_) => {
-                let front = Heap::is_real(heap).then(|| &mut (*heap).large);
+                let front = heap.map(|heap| &mut (*heap).large);
                 if let Err(misuse) = large::give(front, start, entry) {
                     bad_pointer("free", misuse, address);
                 }
@@ -331,6 +349,8 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         };
         let new = if size > old && size >= GROWING_MIN {
             big(size, 16, false, site, true)
+        } else if size <= SMALL_MAX {
+            small(Class::of(size))
         } else {
             malloc_slow(size, site)
         };

@@ -15,6 +15,12 @@ pub(crate) const SMALL_MAX: usize = 32 << 10;
 pub(crate) const LINEAR_MAX: usize = 1024;
 /// Pointers that a magazine has room for; one more slot holds the sentinel.
 pub(crate) const MAGAZINE_MAX: usize = 63;
+/// Blocks that a short bitmap, of one cache line, has room for.
+const SHORT_BLOCKS: usize = 512;
+/// log2 of the bytes of a short and of a long bitmap.
+pub(crate) const SHORT_SHIFT: u8 = 6;
+/// See [`SHORT_SHIFT`].
+pub(crate) const LONG_SHIFT: u8 = 9;
 /// A magazine holds at most about this many bytes of blocks.
 const MAGAZINE_BYTES: usize = 64 << 10;
 
@@ -38,13 +44,23 @@ pub(crate) struct ClassInfo {
     pub(crate) order: u8,
     /// Pointers that a magazine of this class holds, at most [`MAGAZINE_MAX`].
     pub(crate) magazine: u8,
+    /// log2 of the bytes of a slab's bitmap.
+    pub(crate) bitmap_shift: u8,
+    /// Bytes of a slab, less one.
+    slab_mask: u32,
 }
 
 impl ClassInfo {
     /// Bytes of a slab of this class.
     #[inline(always)]
     pub(crate) const fn slab_bytes(&self) -> usize {
-        SLOT << self.order
+        self.slab_mask as usize + 1
+    }
+
+    /// Whether its slabs use short bitmaps.
+    #[inline(always)]
+    pub(crate) const fn has_short_bitmaps(&self) -> bool {
+        self.bitmap_shift == SHORT_SHIFT
     }
 
     /// The number of the block that `offset` bytes into a slab falls into.
@@ -69,6 +85,8 @@ const fn info(class: usize) -> ClassInfo {
         blocks: ((SLOT << order) / size) as u16,
         order,
         magazine: if magazine > MAGAZINE_MAX { MAGAZINE_MAX } else { magazine } as u8,
+        bitmap_shift: if (SLOT << order) / size <= SHORT_BLOCKS { SHORT_SHIFT } else { LONG_SHIFT },
+        slab_mask: (SLOT << order) as u32 - 1,
     }
 }
 
@@ -124,7 +142,8 @@ impl Class {
     /// What is fixed for it.
     #[inline(always)]
     pub(crate) fn info(self) -> &'static ClassInfo {
-        &CLASSES[self.0 as usize]
+        // SAFETY: the invariant of the type.
+        unsafe { CLASSES.get_unchecked(self.0 as usize) }
     }
 
     /// Bytes of a block.

@@ -2,12 +2,12 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::refill::report;
-use super::{Heap, magazine, orphans, tls};
+use super::{Heap, current, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
-use crate::base::{CLASSES, Class, PAGE, knobs};
+use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
 use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{map, warm};
@@ -306,23 +306,43 @@ pub(super) static HEAPLESS: AtomicU32 = AtomicU32::new(0);
 #[inline(always)]
 pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
     let info = class.info();
-    let slab = Slab::around(block as usize, info);
-    // SAFETY: a block in use keeps its slab and its class; a pointer that is none is reported.
+    let offset = block as usize & (info.slab_bytes() - 1);
+    let index = info.index_of(offset);
+    // That the block was ever handed out is for its owner to see.
+    if index * info.size as usize != offset {
+        report(Misuse::NotABlock, block as usize);
+    }
+    let heap = tls::heap();
+    // SAFETY: a block in use keeps its slab and its class. A heap that is none has an outbox of
+    // which every place is empty, so it is left by the slow path.
     unsafe {
-        let offset = block as usize - Slab::base(slab);
-        let index = info.index_of(offset);
-        if index * info.size as usize != offset || index >= info.blocks as usize {
-            report(Misuse::NotABlock, block as usize);
+        let word = Slab::remote_at(block as usize, info).add(index / 64);
+        if !(*heap).outbox.add(word, 1 << (index % 64)) {
+            free_remote_slow(block, info, word, index % 64);
         }
-        let word = Slab::remote(slab, info).add(index / 64);
-        let bit = 1 << (index % 64);
-        let heap = tls::heap();
-        if Heap::is_real(heap) && knobs::OUTBOX.get() {
-            (*heap).outbox.add(slab, word, bit);
+    }
+}
+
+/// As [`free_remote`], when the outbox does not take the block as it is.
+#[cold]
+#[inline(never)]
+unsafe fn free_remote_slow(
+    block: *mut u8,
+    info: &ClassInfo,
+    word: *const AtomicU64,
+    bit: usize,
+) {
+    let slab = Slab::around(block as usize, info);
+    // SAFETY: the caller's.
+    unsafe {
+        if knobs::OUTBOX.get()
+            && let Some(heap) = current()
+        {
+            (*heap).outbox.add_slow(slab, word, 1 << bit);
             return;
         }
         let _flight = remote::Flight::start(&HEAPLESS);
-        match remote::deliver(slab, word, bit) {
+        match remote::deliver(slab, word, 1 << bit) {
             Ok(false) => {}
             Ok(true) => orphans::emptied(slab),
             Err(misuse) => report(misuse, block as usize),

@@ -130,6 +130,26 @@ pub(crate) struct Heap {
 // SAFETY: the statics NO_HEAP and GONE are never written, see `is_real`.
 unsafe impl Sync for Heap {}
 
+/// What a push that failed knows of the block: its entry in the slab map XOR the heap's tag.
+///
+/// # Invariants
+/// Below [`N_CLASSES`]: the class of a full magazine of this heap. Otherwise the low byte is the
+/// kind in an entry that is not this heap's, or that of no slab.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Miss(pub(crate) usize);
+
+impl Miss {
+    /// Nothing: the block is not in the heap's window of the slab map.
+    const OUTSIDE: Self = Self(usize::MAX);
+
+    /// The class of a slab that is another heap's, if that is what the block is in.
+    #[inline(always)]
+    pub(crate) fn others_class(self) -> Option<Class> {
+        let kind = self.0 & 0xff;
+        if self.0 >= N_CLASSES && kind != 0 { Class::from_number(kind) } else { None }
+    }
+}
+
 /// The owner number of the two heaps that are none.
 const NOBODY: u32 = remote_orphan() - 1;
 const fn remote_orphan() -> u32 {
@@ -192,13 +212,13 @@ impl Heap {
         }
     }
 
-    /// Pushes a block of this heap. False, and nothing is done, if it is not a small block of this
-    /// heap or its magazine is full.
+    /// Pushes a block of this heap. If it is not a small block of this heap, or its magazine is
+    /// full, nothing is done, and the error is what is known of it: [`Miss`].
     ///
     /// # Safety
     /// `this` is [`tls::heap`]'s; `block` is anything.
     #[inline(always)]
-    pub(crate) unsafe fn push(this: *mut Self, block: *mut u8) -> bool {
+    pub(crate) unsafe fn push(this: *mut Self, block: *mut u8) -> Result<(), Miss> {
         // SAFETY: the index is inside the window's leaf. An entry that differs from the tag by a
         // class's number is that of a slab of this heap: then the class has a top, and the slot
         // above a top that is not full is in its magazine. A heap that is none matches no entry.
@@ -206,21 +226,21 @@ impl Heap {
             let at = (block as usize >> crate::base::size::SLOT_SHIFT)
                 .wrapping_sub((*this).window.first);
             if at >= map::LEAF_SLOTS {
-                return false;
+                return Err(Miss::OUTSIDE);
             }
             let entry = (*(*this).window.leaf.add(at)).load(core::sync::atomic::Ordering::Relaxed);
             let class = entry as usize ^ (*this).tag;
             if class >= N_CLASSES {
-                return false;
+                return Err(Miss(class));
             }
             let top_of = (&raw mut (*this).tops).cast::<Top>().add(class);
             let above = (*top_of).add(1);
             if above as usize & (magazine::BYTES - 1) == 0 {
-                return false;
+                return Err(Miss(class));
             }
             above.write(block);
             *top_of = above;
-            true
+            Ok(())
         }
     }
 

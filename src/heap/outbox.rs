@@ -2,8 +2,8 @@
 //!
 //! A consumer frees what a producer allocated in about the order in which it was handed out, which
 //! is bitmap order: so up to 64 frees become one atomic OR. What is gathered is bounded, and goes
-//! out when its word is full, when its place is needed, after [`ADDS`] frees, when this heap
-//! refills or flushes, and when its thread ends.
+//! out, all of it, when the place of a word is needed for another, after [`ADDS`] frees, when this
+//! heap refills or flushes, and when its thread ends.
 
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{
@@ -19,17 +19,15 @@ const LEN: usize = 8;
 /// Frees after which everything goes out.
 const ADDS: u32 = 512;
 
-/// The blocks of one remote word. No bits in `mask`: an empty place.
-#[derive(Clone, Copy)]
-struct Place {
-    word: *const AtomicU64,
-    mask: u64,
-    slab: *mut Slab,
-}
-
 /// See the module. Zeroed memory is an empty outbox.
+///
+/// # Invariants
+/// Place `i` holds the blocks with the bits of `masks[i]` in the remote word `words[i]` of
+/// `slabs[i]`; it is empty if there are none.
 pub(super) struct Outbox {
-    places: [Place; LEN],
+    words: [*const AtomicU64; LEN],
+    masks: [u64; LEN],
+    slabs: [*mut Slab; LEN],
     adds: u32,
     /// A delivery is under way; see `remote::Flight`.
     pub(super) in_flight: AtomicU32,
@@ -41,8 +39,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) const fn new() -> Self {
-        let empty = Place { word: null(), mask: 0, slab: null_mut() };
-        Self { places: [empty; LEN], adds: 0, in_flight: AtomicU32::new(0), blocks: 0, atomics: 0 }
+        Self { words: [null(); LEN], masks: [0; LEN], slabs: [null_mut(); LEN], adds: 0, in_flight: AtomicU32::new(0), blocks: 0, atomics: 0 }
     }
 
     /// Whether nothing waits.
@@ -51,74 +48,74 @@ impl Outbox {
         self.adds == 0
     }
 
-    /// Adds the block that has `bit` in the slab's remote word `word`.
-    ///
-    /// # Safety
-    /// The block is in use, and is freed with this.
+    /// Adds the block that has `bit` in the remote word `word`, if others of the word wait already
+    /// and nothing has to go out. False: it is for [`Outbox::add_slow`].
     #[inline(always)]
-    pub(super) unsafe fn add(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
-        let at = &mut self.places[(word as usize / 8) % LEN];
-        let mask = at.mask | bit;
-        self.adds += 1;
-        if at.word == word && at.mask != mask && mask != u64::MAX && self.adds < ADDS {
-            at.mask = mask;
-        } else {
-            // SAFETY: the caller's.
-            unsafe { self.add_slow(slab, word, bit) }
+    pub(super) fn add(&mut self, word: *const AtomicU64, bit: u64) -> bool {
+        let at = (word as usize / 8) % LEN;
+        let mask = self.masks[at] | bit;
+        let adds = self.adds + 1;
+        if self.words[at] != word || self.masks[at] == mask || adds >= ADDS {
+            return false;
         }
+        self.masks[at] = mask;
+        self.adds = adds;
+        true
     }
 
     /// As [`Outbox::add`], when something must go out, or is wrong.
-    #[cold]
-    #[inline(never)]
-    unsafe fn add_slow(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
+    ///
+    /// # Safety
+    /// The block is in use, in `slab`, and is freed with this.
+    pub(super) unsafe fn add_slow(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
+        self.adds += 1;
         let at = (word as usize / 8) % LEN;
-        let old = self.places[at];
-        if old.word != word {
-            self.places[at] = Place { word, mask: bit, slab };
-            // SAFETY: what was added and not delivered.
-            unsafe { self.deliver(old) };
-        } else if old.mask & bit != 0 {
-            report(Misuse::DoubleFree, Slab::base(slab));
-        } else {
-            self.places[at].mask |= bit;
-            if self.places[at].mask == u64::MAX {
-                let full = core::mem::replace(&mut self.places[at].mask, 0);
-                // SAFETY: as above.
-                unsafe { self.deliver(Place { mask: full, ..old }) };
+        // SAFETY: what was added and not delivered.
+        unsafe {
+            if self.words[at] != word {
+                if self.masks[at] != 0 {
+                    // All at once: neighbouring words share cache lines, and the owner of several
+                    // is told once.
+                    self.flush();
+                }
+                self.words[at] = word;
+                self.slabs[at] = slab;
+            } else if self.masks[at] & bit != 0 {
+                report(Misuse::DoubleFree, Slab::base(slab));
             }
-        }
-        if self.adds >= ADDS {
-            // SAFETY: as above.
-            unsafe { self.flush() };
+            self.masks[at] |= bit;
+            if self.adds >= ADDS {
+                self.flush();
+            }
         }
     }
 
     /// Delivers everything.
     pub(super) unsafe fn flush(&mut self) {
         self.adds = 0;
-        for i in 0..LEN {
-            let place = self.places[i];
-            self.places[i].mask = 0;
+        for at in 0..LEN {
             // SAFETY: what was added and not delivered.
-            unsafe { self.deliver(place) };
+            unsafe { self.deliver(at) };
         }
     }
 
-    unsafe fn deliver(&mut self, place: Place) {
-        if place.mask == 0 {
+    /// Delivers what is in a place, and leaves it empty.
+    unsafe fn deliver(&mut self, at: usize) {
+        let mask = core::mem::replace(&mut self.masks[at], 0);
+        if mask == 0 {
             return;
         }
-        self.blocks += place.mask.count_ones() as u64;
+        let slab = self.slabs[at];
+        self.blocks += mask.count_ones() as u64;
         self.atomics += 1;
         // ORDERING: only this thread writes it. The bits are set after it by a
         // sequentially consistent operation: who sees them sees this, too.
         self.in_flight.store(1, Relaxed);
         // SAFETY: the caller's.
-        match unsafe { remote::deliver(place.slab, place.word, place.mask) } {
+        match unsafe { remote::deliver(slab, self.words[at], mask) } {
             Ok(false) => {}
-            Ok(true) => orphans::emptied(place.slab),
-            Err(misuse) => report(misuse, Slab::base(place.slab)),
+            Ok(true) => orphans::emptied(slab),
+            Err(misuse) => report(misuse, Slab::base(slab)),
         }
         // ORDERING: Release: after the last use of the notice.
         self.in_flight.store(0, Release);

@@ -275,6 +275,9 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
             if *own & bits != 0 {
                 return Err(Misuse::DoubleFree);
             }
+            if w * 64 + 64 - bits.leading_zeros() as usize > (*slab).watermark as usize {
+                return Err(Misuse::NotABlock);
+            }
             *own |= bits;
             (*slab).summary |= 1 << w;
             total += bits.count_ones();

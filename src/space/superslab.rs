@@ -21,18 +21,15 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
+use crate::base::class::{LONG_SHIFT, SHORT_SHIFT};
 use crate::base::size::SLOT_SHIFT;
 use crate::base::{ClassInfo, PAGE, SLOT, SLOTS, SUPERSLAB};
 
-/// Blocks that a short bitmap has room for.
-const SHORT_BLOCKS: u16 = 512;
-/// log2 of the bytes of a short and of a long bitmap.
-const SHORT_SHIFT: u32 = 6;
-const LONG_SHIFT: u32 = 9;
 const SHORT_AT: usize = PAGE;
 const SHORT_REMOTE_AT: usize = 2 * PAGE;
 const LONG_AT: usize = 3 * PAGE;
 const LONG_REMOTE_AT: usize = LONG_AT + (SLOTS << LONG_SHIFT);
+const _: () = assert!(SLOTS << SHORT_SHIFT <= PAGE);
 const _: () = assert!(LONG_REMOTE_AT + (SLOTS << LONG_SHIFT) <= SLOT);
 const NOTICE_AT: usize = 128;
 const SLABS_AT: usize = 2048;
@@ -181,23 +178,22 @@ impl Slab {
     /// Its bitmap, as long as its class, described by `info`, needs.
     #[inline(always)]
     pub(crate) fn words(this: *const Slab, info: &ClassInfo) -> *mut u64 {
-        let (at, shift) = if info.blocks <= SHORT_BLOCKS {
-            (SHORT_AT, SHORT_SHIFT)
-        } else {
-            (LONG_AT, LONG_SHIFT)
-        };
-        (Self::header(this) + at + (Self::slot(this) << shift)) as *mut u64
+        let at = if info.has_short_bitmaps() { SHORT_AT } else { LONG_AT };
+        (Self::header(this) + at + (Self::slot(this) << info.bitmap_shift)) as *mut u64
     }
 
     /// Its remote words, as many.
     #[inline(always)]
     pub(crate) fn remote(this: *const Slab, info: &ClassInfo) -> *const AtomicU64 {
-        let (at, shift) = if info.blocks <= SHORT_BLOCKS {
-            (SHORT_REMOTE_AT, SHORT_SHIFT)
-        } else {
-            (LONG_REMOTE_AT, LONG_SHIFT)
-        };
-        (Self::header(this) + at + (Self::slot(this) << shift)) as *const AtomicU64
+        Self::remote_at(Self::base(this), info)
+    }
+
+    /// The remote words of the slab, of the class described by `info`, that `address` lies in.
+    #[inline(always)]
+    pub(crate) fn remote_at(address: usize, info: &ClassInfo) -> *const AtomicU64 {
+        let slot = (address & (SUPERSLAB - 1) & !(info.slab_bytes() - 1)) >> SLOT_SHIFT;
+        let at = if info.has_short_bitmaps() { SHORT_REMOTE_AT } else { LONG_REMOTE_AT };
+        ((address & !(SUPERSLAB - 1)) + at + (slot << info.bitmap_shift)) as *const AtomicU64
     }
 
     /// Its notice. Any thread that holds a block of the slab may use it, and it outlives the slab.
