@@ -16,9 +16,9 @@ use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
 use crate::heap::{self, Heap, Miss, tls};
 use crate::large::{self, Request, Resize};
-use crate::{os, sync};
 use crate::space::map::{self, Kind};
 use crate::space::{meta, pool, warm};
+use crate::{os, sync};
 
 /// Blocks of slabs are multiples of any alignment up to this that divides the size asked for.
 const SLAB_ALIGN_MAX: usize = 16 << 10;
@@ -147,7 +147,9 @@ pub unsafe extern "C" fn malloc_slow(size: usize, site: usize) -> *mut c_void {
 /// # Safety
 /// As [`calloc`].
 pub unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut c_void {
-    let Some(bytes) = n.checked_mul(size) else { return out_of_memory() };
+    let Some(bytes) = n.checked_mul(size) else {
+        return out_of_memory();
+    };
     // SAFETY: the caller's; the block has at least `bytes` bytes.
     unsafe {
         if bytes > SMALL_MAX {
@@ -217,7 +219,11 @@ unsafe fn from(heap: *mut Heap, class: Class) -> *mut u8 {
     // SAFETY: the caller's.
     unsafe {
         let block = Heap::pop(heap, class.number());
-        if block.is_null() { Heap::refill(heap, class) } else { block }
+        if block.is_null() {
+            Heap::refill(heap, class)
+        } else {
+            block
+        }
     }
 }
 
@@ -230,7 +236,16 @@ unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool
     for last_try in [false, true] {
         // SAFETY: the heap is this thread's.
         let front = heap::current().map(|heap| unsafe { &mut (*heap).large });
-        if let Some(block) = large::take(front, Request { bytes, align, zero, site, growing }) {
+        if let Some(block) = large::take(
+            front,
+            Request {
+                bytes,
+                align,
+                zero,
+                site,
+                growing,
+            },
+        ) {
             return block.as_ptr().cast();
         }
         if last_try || !give_everything_back() {
@@ -273,7 +288,9 @@ unsafe extern "C" fn free_slow(block: *mut c_void, miss: usize) {
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_rare(block: *mut c_void) {
-    let Some(start) = NonNull::new(block.cast::<u8>()) else { return };
+    let Some(start) = NonNull::new(block.cast::<u8>()) else {
+        return;
+    };
     let address = block as usize;
     let entry = map::lookup(address);
     // A thread that only frees gets a heap, too: for its outbox and its large blocks.
@@ -355,7 +372,8 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             malloc_slow(size, site)
         };
         if !new.is_null() {
-            new.cast::<u8>().copy_from_nonoverlapping(start.as_ptr(), old.min(size));
+            new.cast::<u8>()
+                .copy_from_nonoverlapping(start.as_ptr(), old.min(size));
             free(block);
         }
         new
@@ -367,7 +385,9 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
 /// # Safety
 /// `block` is NULL or in use.
 pub unsafe fn usable_size(block: *mut c_void) -> usize {
-    let Some(start) = NonNull::new(block.cast::<u8>()) else { return 0 };
+    let Some(start) = NonNull::new(block.cast::<u8>()) else {
+        return 0;
+    };
     let entry = map::lookup(block as usize);
     // SAFETY: the caller's.
     unsafe {
@@ -499,10 +519,9 @@ mod foreign {
             0 => nobodys("realloc", block),
             // SAFETY: glibc's realloc, which sets errno itself.
             address => unsafe {
-                core::mem::transmute::<
-                    usize,
-                    unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
-                >(address)(block, size)
+                core::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void>(
+                    address,
+                )(block, size)
             },
         }
     }

@@ -84,8 +84,16 @@ const fn info(class: usize) -> ClassInfo {
         reciprocal: ((1u64 << 31).div_ceil(size as u64 / 16)) as u32,
         blocks: ((SLOT << order) / size) as u16,
         order,
-        magazine: if magazine > MAGAZINE_MAX { MAGAZINE_MAX } else { magazine } as u8,
-        bitmap_shift: if (SLOT << order) / size <= SHORT_BLOCKS { SHORT_SHIFT } else { LONG_SHIFT },
+        magazine: if magazine > MAGAZINE_MAX {
+            MAGAZINE_MAX
+        } else {
+            magazine
+        } as u8,
+        bitmap_shift: if (SLOT << order) / size <= SHORT_BLOCKS {
+            SHORT_SHIFT
+        } else {
+            LONG_SHIFT
+        },
         slab_mask: (SLOT << order) as u32 - 1,
     }
 }
@@ -116,7 +124,11 @@ impl Class {
     /// The class numbered `n`, if there is one.
     #[inline(always)]
     pub(crate) const fn from_number(n: usize) -> Option<Self> {
-        if n < N_CLASSES { Some(Self(n as u8)) } else { None }
+        if n < N_CLASSES {
+            Some(Self(n as u8))
+        } else {
+            None
+        }
     }
 
     /// The smallest class whose blocks hold `bytes`, which is at most [`SMALL_MAX`]. Zero bytes
@@ -125,7 +137,11 @@ impl Class {
     pub(crate) const fn of(bytes: usize) -> Self {
         debug_assert!(bytes <= SMALL_MAX);
         if bytes <= LINEAR_MAX {
-            Self(if bytes == 0 { 1 } else { ((bytes + 15) >> 4) as u8 })
+            Self(if bytes == 0 {
+                1
+            } else {
+                ((bytes + 15) >> 4) as u8
+            })
         } else {
             let n = bytes - 1;
             let log = n.ilog2() as usize;
@@ -162,7 +178,10 @@ mod tests {
         for bytes in 1..=SMALL_MAX {
             let class = Class::of(bytes);
             assert!(class.size() >= bytes, "{bytes}");
-            assert!(size_of_class(class.number() - 1) < bytes || class.number() == 1, "{bytes}");
+            assert!(
+                size_of_class(class.number() - 1) < bytes || class.number() == 1,
+                "{bytes}"
+            );
         }
         assert_eq!(Class::of(SMALL_MAX).number(), N_CLASSES - 1);
         assert_eq!(Class::of(0).size(), 16);

@@ -10,10 +10,10 @@ use core::sync::atomic::{
 use super::flush::HEAPLESS;
 use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
-use crate::{large, os};
 use crate::slab::remote::{self, Queue};
 use crate::space::{map, meta, pool};
 use crate::sync::{Guard, Lock};
+use crate::{large, os};
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = map::Entry::OWNERS as usize / CHUNK;
@@ -30,7 +30,10 @@ struct Registry {
 }
 // SAFETY: free heaps belong to whoever holds the lock.
 unsafe impl Send for Registry {}
-static REGISTRY: Lock<Registry> = Lock::new(Registry { free: null_mut(), count: 0 });
+static REGISTRY: Lock<Registry> = Lock::new(Registry {
+    free: null_mut(),
+    count: 0,
+});
 
 /// The heap of threads that cannot have their own: those whose heap is gone.
 struct Shared(*mut Heap);
@@ -141,7 +144,11 @@ fn key() -> Option<libc::pthread_key_t> {
 #[inline]
 pub(crate) fn current() -> Option<*mut Heap> {
     let heap = tls::heap();
-    if Heap::is_real(heap) { Some(heap) } else { first(heap) }
+    if Heap::is_real(heap) {
+        Some(heap)
+    } else {
+        first(heap)
+    }
 }
 
 #[cold]
@@ -193,7 +200,9 @@ unsafe fn empty(heap: &mut Heap) {
         while classes != 0 {
             let number = classes.trailing_zeros() as usize;
             classes &= classes - 1;
-            let Some(class) = Class::from_number(number) else { continue };
+            let Some(class) = Class::from_number(number) else {
+                continue;
+            };
             heap.empty_all_into_slabs(class, |_, magazine| magazine::give(magazine));
             magazine::give(magazine::of(heap.tops[number]));
             heap.tops[number] = magazine::dummy();

@@ -245,7 +245,9 @@ impl Heap {
         unsafe {
             loop {
                 self.empty_into_slabs(class);
-                let Some(full) = self.classes[number].stack.pop() else { break };
+                let Some(full) = self.classes[number].stack.pop() else {
+                    break;
+                };
                 with(self, magazine::of(self.tops[number]));
                 magazine::clear(full, class.info());
                 self.tops[number] = full.add(MAGAZINE_MAX);
@@ -270,7 +272,8 @@ impl Heap {
             return;
         }
         // Where most is free, what is left is in single pages.
-        let mostly_free = self.dirty.max(0) as usize > (self.slab_bytes - self.holes.min(self.slab_bytes)) / 4 * 3;
+        let mostly_free = self.dirty.max(0) as usize
+            > (self.slab_bytes - self.holes.min(self.slab_bytes)) / 4 * 3;
         let least = if all || mostly_free { 1 } else { RUN_MIN };
         let mut classes = self.used;
         while classes != 0 {
@@ -326,12 +329,7 @@ pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
 /// As [`free_remote`], when the outbox does not take the block as it is.
 #[cold]
 #[inline(never)]
-unsafe fn free_remote_slow(
-    block: *mut u8,
-    info: &ClassInfo,
-    word: *const AtomicU64,
-    bit: usize,
-) {
+unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const AtomicU64, bit: usize) {
     let slab = Slab::around(block as usize, info);
     // SAFETY: the caller's.
     unsafe {

@@ -93,7 +93,10 @@ unsafe impl Send for List {}
 impl List {
     /// No magazines.
     pub(crate) const fn new() -> Self {
-        Self { head: null_mut(), len: 0 }
+        Self {
+            head: null_mut(),
+            len: 0,
+        }
     }
 
     /// Adds one.

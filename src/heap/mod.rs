@@ -146,7 +146,11 @@ impl Miss {
     #[inline(always)]
     pub(crate) fn others_class(self) -> Option<Class> {
         let kind = self.0 & 0xff;
-        if self.0 >= N_CLASSES && kind != 0 { Class::from_number(kind) } else { None }
+        if self.0 >= N_CLASSES && kind != 0 {
+            Class::from_number(kind)
+        } else {
+            None
+        }
     }
 }
 
@@ -161,7 +165,10 @@ const fn nobody() -> Heap {
         tag: (NOBODY as usize) << 8,
         id: NOBODY,
         // No address lies in a window that starts beyond the address space.
-        window: Window { first: 1 << 60, leaf: core::ptr::null() },
+        window: Window {
+            first: 1 << 60,
+            leaf: core::ptr::null(),
+        },
         tops: [magazine::dummy(); N_CLASSES],
         queue: Queue::closed(),
         next: null_mut(),
@@ -290,9 +297,10 @@ impl Heap {
         for number in 1..N_CLASSES {
             let state = &self.classes[number];
             let mut count = 0;
-            for (head, wanted) in
-                [(state.partial, crate::slab::State::Partial), (state.full, crate::slab::State::Full)]
-            {
+            for (head, wanted) in [
+                (state.partial, crate::slab::State::Partial),
+                (state.full, crate::slab::State::Full),
+            ] {
                 let (mut slab, mut before) = (head, null_mut());
                 while !slab.is_null() {
                     // SAFETY: the lists hold slabs of this heap.
@@ -303,7 +311,8 @@ impl Heap {
                         }
                         let entry = map::lookup(Slab::base(slab));
                         if entry.owner() != self.id
-                            || entry.kind() != Kind::Slab(Class::from_number(number).unwrap_or(Class::of(1)))
+                            || entry.kind()
+                                != Kind::Slab(Class::from_number(number).unwrap_or(Class::of(1)))
                         {
                             return Err("a slab is not in the slab map as its heap's");
                         }

@@ -60,7 +60,11 @@ impl List {
 pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
     // SAFETY: the caller's.
     unsafe {
-        map::set(Slab::start(slab), 1 << class.info().order, Entry::slab(ORPHAN, class));
+        map::set(
+            Slab::start(slab),
+            1 << class.info().order,
+            Entry::slab(ORPHAN, class),
+        );
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
         fence(SeqCst);
         if let Err(misuse) = slab::drain(slab) {
@@ -70,7 +74,9 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
             slab::release(slab);
             return;
         }
-        (*slab).orphan_live.store((*slab).watermark - (*slab).free, Relaxed);
+        (*slab)
+            .orphan_live
+            .store((*slab).watermark - (*slab).free, Relaxed);
         let number = class.number();
         check_process();
         LENGTHS[number].fetch_add(1, Relaxed);
@@ -93,7 +99,11 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     // SAFETY: the lock is held; the map entries change under it, so that `emptied` sees them right.
     unsafe {
         list.unlink(slab);
-        map::set(Slab::start(slab), 1 << class.info().order, Entry::slab(owner, class));
+        map::set(
+            Slab::start(slab),
+            1 << class.info().order,
+            Entry::slab(owner, class),
+        );
     }
     LENGTHS[number].fetch_sub(1, Relaxed);
     Some(slab)
@@ -103,7 +113,9 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
 /// that it has just freed into.
 pub(super) fn emptied(slab: *mut Slab) {
     let orphan = map::lookup(Slab::base(slab));
-    let Kind::Slab(class) = orphan.kind() else { return };
+    let Kind::Slab(class) = orphan.kind() else {
+        return;
+    };
     if orphan.owner() != ORPHAN {
         return;
     }
@@ -111,14 +123,18 @@ pub(super) fn emptied(slab: *mut Slab) {
     let mut list = LISTS[class.number()].lock();
     // SAFETY: headers stay. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
-        if map::lookup(Slab::base(slab)) != orphan || (&raw const (*slab).state).read_volatile() != State::Orphan {
+        if map::lookup(Slab::base(slab)) != orphan
+            || (&raw const (*slab).state).read_volatile() != State::Orphan
+        {
             return;
         }
         if let Err(misuse) = slab::drain(slab) {
             report(misuse, Slab::base(slab));
         }
         if (*slab).free != (*slab).watermark {
-            (*slab).orphan_live.store((*slab).watermark - (*slab).free, Relaxed);
+            (*slab)
+                .orphan_live
+                .store((*slab).watermark - (*slab).free, Relaxed);
             return;
         }
         list.unlink(slab);

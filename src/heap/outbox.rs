@@ -39,7 +39,15 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) const fn new() -> Self {
-        Self { words: [null(); LEN], masks: [0; LEN], slabs: [null_mut(); LEN], adds: 0, in_flight: AtomicU32::new(0), blocks: 0, atomics: 0 }
+        Self {
+            words: [null(); LEN],
+            masks: [0; LEN],
+            slabs: [null_mut(); LEN],
+            adds: 0,
+            in_flight: AtomicU32::new(0),
+            blocks: 0,
+            atomics: 0,
+        }
     }
 
     /// Whether nothing waits.

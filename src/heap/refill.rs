@@ -45,7 +45,9 @@ impl Heap {
                 heap.drain_queue();
             }
             if heap.tops[number] == magazine::dummy() {
-                let Some(magazine) = heap.empty_magazine() else { return null_mut() };
+                let Some(magazine) = heap.empty_magazine() else {
+                    return null_mut();
+                };
                 heap.tops[number] = magazine::clear(magazine, info);
                 heap.used |= 1 << number;
                 heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
@@ -118,11 +120,17 @@ impl Heap {
                 state.slabs += 1;
                 self.slab_bytes += class.info().slab_bytes();
                 self.dirty += ((*slab).free as usize * class.size()) as isize;
-                let list = if slab::has_free(slab) { State::Partial } else { State::Full };
+                let list = if slab::has_free(slab) {
+                    State::Partial
+                } else {
+                    State::Full
+                };
                 state.link(slab, list);
                 return true;
             }
-            let Some(slab) = slab::create(class, self.id) else { return false };
+            let Some(slab) = slab::create(class, self.id) else {
+                return false;
+            };
             self.counts.created += 1;
             let state = &mut self.classes[class.number()];
             state.slabs += 1;
@@ -142,7 +150,9 @@ impl Heap {
         let this: *mut Heap = self;
         // SAFETY: the queue is not touched by what `drain_slab` does.
         unsafe {
-            (*this).queue.drain((*this).id, |slab| (*this).drain_slab(slab));
+            (*this)
+                .queue
+                .drain((*this).id, |slab| (*this).drain_slab(slab));
         }
     }
 

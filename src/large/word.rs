@@ -87,13 +87,6 @@ impl Word {
         Self(self.0 & !(FIELD << 10 | FIELD << 20) | (used as u64) << 10 | (touched as u64) << 20)
     }
 
-    /// The same run with another number of pages.
-    pub(super) fn with_len(self, len: usize) -> Self {
-        debug_assert!(self.used() <= len);
-        let touched = self.touched().min(len) as u64;
-        Self(self.0 & !(FIELD | FIELD << 20) | len as u64 | touched << 20)
-    }
-
     /// Bytes that the program may use.
     #[inline(always)]
     pub(super) fn bytes(self) -> usize {
@@ -137,8 +130,8 @@ mod tests {
         assert_eq!((word.state(), word.key()), (State::Live, 0xdead_beef));
         let word = word.with_used(400).with_state(State::Kept);
         assert_eq!((word.len(), word.used(), word.touched()), (496, 400, 400));
-        let word = word.with_used(5).with_len(7);
-        assert_eq!((word.len(), word.used(), word.touched()), (7, 5, 7));
+        let word = word.with_used(5);
+        assert_eq!((word.len(), word.used(), word.touched()), (496, 5, 400));
         assert_eq!((word.state(), word.key()), (State::Kept, 0xdead_beef));
     }
 }

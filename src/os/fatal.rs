@@ -12,7 +12,15 @@ pub(crate) fn misuse(call: &str, why: &str, address: usize) -> ! {
     }
     let mut line = [0; 160];
     let mut len = 0;
-    for part in ["hakmem: ".as_bytes(), call.as_bytes(), b"(", &hex, b"): ", why.as_bytes(), b"\n"] {
+    for part in [
+        "hakmem: ".as_bytes(),
+        call.as_bytes(),
+        b"(",
+        &hex,
+        b"): ",
+        why.as_bytes(),
+        b"\n",
+    ] {
         let n = part.len().min(line.len() - len);
         line[len..len + n].copy_from_slice(&part[..n]);
         len += n;

@@ -39,8 +39,9 @@ pub(crate) enum Call {
 /// Number of [`Call`] kinds.
 pub(crate) const CALLS: usize = 8;
 /// Their names in reports, in order.
-pub(crate) const CALL_NAMES: [&str; CALLS] =
-    ["mmap", "munmap", "mremap", "mprotect", "purge", "populate", "hugepage", "mincore"];
+pub(crate) const CALL_NAMES: [&str; CALLS] = [
+    "mmap", "munmap", "mremap", "mprotect", "purge", "populate", "hugepage", "mincore",
+];
 
 /// Calls made and failed, by kind.
 pub(crate) static COUNTS: [(AtomicU64, AtomicU64); CALLS] =
@@ -95,7 +96,7 @@ pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
 /// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
 /// giving the ends back. The surplus is address space that is never touched.
 pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    aligned(|hint, bytes| map(hint, bytes), hint, bytes, align)
+    aligned(map, hint, bytes, align)
 }
 
 /// As [`reserve`], aligned as by [`map_aligned`].
@@ -193,8 +194,7 @@ pub(crate) unsafe fn decommit(start: NonNull<u8>, bytes: usize) -> bool {
 /// The mapping is the caller's; what is cut off is unused.
 pub(crate) unsafe fn resize_in_place(start: NonNull<u8>, old: usize, new: usize) -> bool {
     // SAFETY: without MREMAP_MAYMOVE the mapping keeps its place.
-    let result =
-        unsafe { sys::call4(libc::SYS_mremap, start.as_ptr() as usize, old, new, 0) };
+    let result = unsafe { sys::call4(libc::SYS_mremap, start.as_ptr() as usize, old, new, 0) };
     counted(Call::Remap, result).is_ok()
 }
 
@@ -203,12 +203,7 @@ pub(crate) unsafe fn resize_in_place(start: NonNull<u8>, old: usize, new: usize)
 ///
 /// # Safety
 /// Both ranges are the caller's; nobody uses the old addresses afterwards.
-pub(crate) unsafe fn move_to(
-    start: NonNull<u8>,
-    old: usize,
-    to: NonNull<u8>,
-    new: usize,
-) -> bool {
+pub(crate) unsafe fn move_to(start: NonNull<u8>, old: usize, to: NonNull<u8>, new: usize) -> bool {
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
     // SAFETY: see above; MREMAP_FIXED replaces only the caller's reservation.
     let result = unsafe {
@@ -228,7 +223,12 @@ pub(crate) unsafe fn move_to(
 fn advise(kind: Call, start: NonNull<u8>, bytes: usize, advice: i32) -> bool {
     // SAFETY: the callers own the range, and say what each advice does to its content.
     let result = unsafe {
-        sys::call3(libc::SYS_madvise, start.as_ptr() as usize, bytes, advice as usize)
+        sys::call3(
+            libc::SYS_madvise,
+            start.as_ptr() as usize,
+            bytes,
+            advice as usize,
+        )
     };
     counted(kind, result).is_ok()
 }
@@ -280,7 +280,10 @@ pub(crate) fn resident(start: NonNull<u8>, out: &mut [u8]) -> bool {
 /// up an unbounded wait again there, where nobody is left to end it.
 pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    let limit = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let limit = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
     // SAFETY: the word and the timeout outlive the call.
     unsafe {
         sys::call4(
@@ -309,7 +312,10 @@ pub(crate) fn yield_now() {
 /// Milliseconds of a clock that never goes back. About 4 ms coarse, through the vDSO's page where
 /// libc has it: a policy's clock, not a measuring one.
 pub(crate) fn now_ms() -> u64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
     // errno only on failure, and this clock exists on every kernel that we run on.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
@@ -321,7 +327,12 @@ pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         // SAFETY: the buffer is readable for its length.
         let n = unsafe {
-            sys::call3(libc::SYS_write, fd as usize, bytes.as_ptr() as usize, bytes.len())
+            sys::call3(
+                libc::SYS_write,
+                fd as usize,
+                bytes.as_ptr() as usize,
+                bytes.len(),
+            )
         };
         match n {
             n if n > 0 => bytes = &bytes[n as usize..],
@@ -359,7 +370,12 @@ pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8
     let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
     // SAFETY: the buffer is writable for its length.
     let n = unsafe {
-        sys::call3(libc::SYS_read, fd as usize, buffer.as_mut_ptr() as usize, buffer.len())
+        sys::call3(
+            libc::SYS_read,
+            fd as usize,
+            buffer.as_mut_ptr() as usize,
+            buffer.len(),
+        )
     };
     close(fd);
     (n >= 0).then(|| &buffer[..n as usize])

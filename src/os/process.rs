@@ -13,7 +13,9 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
 
 /// Starts to watch. Where the kernel cannot wipe (before 4.14), only handlers notice.
 pub(crate) fn watch() {
-    let Some(page) = super::map(0, PAGE) else { return };
+    let Some(page) = super::map(0, PAGE) else {
+        return;
+    };
     // SAFETY: a page of our own.
     let wiped = unsafe {
         sys::call3(

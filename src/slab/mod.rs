@@ -38,7 +38,11 @@ pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
         (*slab).holes = 0;
         (*slab).class = class.number() as u8;
         (*slab).state = State::Partial;
-        if !map::set(Slab::start(slab), 1 << order, map::Entry::slab(owner, class)) {
+        if !map::set(
+            Slab::start(slab),
+            1 << order,
+            map::Entry::slab(owner, class),
+        ) {
             (*slab).state = State::Free;
             pool::give_slab(slab, order);
             return None;
@@ -59,7 +63,9 @@ pub(crate) unsafe fn release(slab: *mut Slab) {
         let order = info.order as usize;
         let mut summary = (*slab).summary;
         while summary != 0 {
-            Slab::words(slab, info).add(summary.trailing_zeros() as usize).write(0);
+            Slab::words(slab, info)
+                .add(summary.trailing_zeros() as usize)
+                .write(0);
             summary &= summary - 1;
         }
         (*slab).summary = 0;
@@ -84,10 +90,18 @@ pub(crate) unsafe fn info(slab: *const Slab) -> &'static ClassInfo {
 /// # Safety
 /// `slab` is a slab, `address` lies in it, and no other thread changes its class.
 #[inline(always)]
-pub(crate) unsafe fn index_of(slab: *const Slab, info: &ClassInfo, address: usize) -> Result<usize, Misuse> {
+pub(crate) unsafe fn index_of(
+    slab: *const Slab,
+    info: &ClassInfo,
+    address: usize,
+) -> Result<usize, Misuse> {
     let offset = address - Slab::base(slab);
     let index = info.index_of(offset);
-    if index * info.size as usize == offset { Ok(index) } else { Err(Misuse::NotABlock) }
+    if index * info.size as usize == offset {
+        Ok(index)
+    } else {
+        Err(Misuse::NotABlock)
+    }
 }
 
 /// Whether it can hand out a block.
@@ -194,7 +208,13 @@ unsafe fn fill_holes(slab: *mut Slab, top: *mut *mut u8, n: usize, size: usize) 
 
 /// Notes that the pages of `bytes` from `offset` on become resident, and populates `step` pages
 /// from the first that is not. Returns how many were not.
-unsafe fn touch(slab: *mut Slab, offset: usize, bytes: usize, step: usize, info: &ClassInfo) -> usize {
+unsafe fn touch(
+    slab: *mut Slab,
+    offset: usize,
+    bytes: usize,
+    step: usize,
+    info: &ClassInfo,
+) -> usize {
     let end = (offset + bytes).div_ceil(PAGE);
     let mut first = offset / PAGE;
     // SAFETY: the pages lie in the slab; slot i of it has descriptor i.
@@ -408,7 +428,12 @@ mod tests {
         unsafe {
             let mut taken = 0;
             while taken < all {
-                let n = refill(slab, blocks.as_mut_ptr().add(all - 1 - taken), 50.min(all - taken), 0);
+                let n = refill(
+                    slab,
+                    blocks.as_mut_ptr().add(all - 1 - taken),
+                    50.min(all - taken),
+                    0,
+                );
                 assert!(n.blocks > 0);
                 taken += n.blocks;
             }
@@ -420,15 +445,24 @@ mod tests {
             }
             for block in &blocks[..all / 2] {
                 put(slab, class.info(), *block as usize).unwrap();
-                assert_eq!(put(slab, class.info(), *block as usize), Err(Misuse::DoubleFree));
+                assert_eq!(
+                    put(slab, class.info(), *block as usize),
+                    Err(Misuse::DoubleFree)
+                );
             }
-            assert_eq!(put(slab, class.info(), blocks[0] as usize + 1), Err(Misuse::NotABlock));
+            assert_eq!(
+                put(slab, class.info(), blocks[0] as usize + 1),
+                Err(Misuse::NotABlock)
+            );
             check(slab).unwrap();
             let purged = purge_holes(slab, 1);
             assert!(purged + 2 * PAGE >= all / 2 * class.size());
             assert_eq!(purge_holes(slab, 1), 0);
             for (i, block) in blocks.iter().enumerate().skip(all / 2) {
-                assert!((0..class.size()).all(|at| block.add(at).read() == i as u8), "{bytes} {i}");
+                assert!(
+                    (0..class.size()).all(|at| block.add(at).read() == i as u8),
+                    "{bytes} {i}"
+                );
             }
             let mut again: Vec<*mut u8> = std::vec![null_mut(); all / 2];
             let n = refill(slab, again.as_mut_ptr().add(all / 2 - 1), all / 2, 0);

@@ -37,7 +37,9 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue that accepts nothing.
     pub(crate) const fn closed() -> Self {
-        Self { head: AtomicPtr::new(CLOSED) }
+        Self {
+            head: AtomicPtr::new(CLOSED),
+        }
     }
 
     /// Lets it accept slabs.

@@ -104,8 +104,10 @@ pub(crate) fn window_of(address: usize) -> Option<Window> {
     let root = ROOT.get(slot >> LEAF_SHIFT)?;
     // ORDERING: Acquire pairs with the Release in `leaf_for`: the leaf is mapped.
     let leaf = root.load(Acquire);
-    (!leaf.is_null())
-        .then(|| Window { first: slot & !(LEAF_SLOTS - 1), leaf: leaf.cast_const().cast() })
+    (!leaf.is_null()).then(|| Window {
+        first: slot & !(LEAF_SLOTS - 1),
+        leaf: leaf.cast_const().cast(),
+    })
 }
 
 /// The entry for `address`, which may be anything.

@@ -318,7 +318,11 @@ unsafe fn resident_bytes(ss: *const SuperSlab, mut slots: u32) -> usize {
     let mut pages = 0;
     while slots != 0 {
         // SAFETY: the slots are free, so the holder of the lock owns their descriptors.
-        pages += unsafe { (*ss).slabs[slots.trailing_zeros() as usize].resident.count_ones() };
+        pages += unsafe {
+            (*ss).slabs[slots.trailing_zeros() as usize]
+                .resident
+                .count_ones()
+        };
         slots &= slots - 1;
     }
     pages as usize * PAGE
@@ -504,7 +508,11 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
                 return;
             }
         }
-        ptr::write_bytes((&raw mut (*ss).slabs).cast::<u8>(), 0, size_of_val(&(*ss).slabs));
+        ptr::write_bytes(
+            (&raw mut (*ss).slabs).cast::<u8>(),
+            0,
+            size_of_val(&(*ss).slabs),
+        );
         let header = start.add(PAGE);
         if !os::purge(header, SLOT - PAGE) {
             ptr::write_bytes(header.as_ptr(), 0, SLOT - PAGE);

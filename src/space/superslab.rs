@@ -178,7 +178,11 @@ impl Slab {
     /// Its bitmap, as long as its class, described by `info`, needs.
     #[inline(always)]
     pub(crate) fn words(this: *const Slab, info: &ClassInfo) -> *mut u64 {
-        let at = if info.has_short_bitmaps() { SHORT_AT } else { LONG_AT };
+        let at = if info.has_short_bitmaps() {
+            SHORT_AT
+        } else {
+            LONG_AT
+        };
         (Self::header(this) + at + (Self::slot(this) << info.bitmap_shift)) as *mut u64
     }
 
@@ -192,7 +196,11 @@ impl Slab {
     #[inline(always)]
     pub(crate) fn remote_at(address: usize, info: &ClassInfo) -> *const AtomicU64 {
         let slot = (address & (SUPERSLAB - 1) & !(info.slab_bytes() - 1)) >> SLOT_SHIFT;
-        let at = if info.has_short_bitmaps() { SHORT_REMOTE_AT } else { LONG_REMOTE_AT };
+        let at = if info.has_short_bitmaps() {
+            SHORT_REMOTE_AT
+        } else {
+            LONG_REMOTE_AT
+        };
         ((address & !(SUPERSLAB - 1)) + at + (slot << info.bitmap_shift)) as *const AtomicU64
     }
 

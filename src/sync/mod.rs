@@ -73,7 +73,10 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 impl<T> Lock<T> {
     /// A free lock around `value`.
     pub(crate) const fn new(value: T) -> Self {
-        Self { state: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
+        Self {
+            state: AtomicU32::new(FREE),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Waits until the lock is this thread's.
@@ -81,7 +84,11 @@ impl<T> Lock<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         check_process();
         // ORDERING: Acquire pairs with the Release in Guard::drop.
-        if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
+        if self
+            .state
+            .compare_exchange(FREE, HELD, Acquire, Relaxed)
+            .is_err()
+        {
             self.wait();
         }
         Guard { lock: self }
@@ -93,7 +100,10 @@ impl<T> Lock<T> {
             core::hint::spin_loop();
             // ORDERING: as in lock().
             if self.state.load(Relaxed) == FREE
-                && self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
+                && self
+                    .state
+                    .compare_exchange(FREE, HELD, Acquire, Relaxed)
+                    .is_ok()
             {
                 return;
             }
