@@ -136,7 +136,7 @@ pub(super) static KNOBS: [Knob; 16] = [
             unit: 1 << 20,
             most: 1 << 30,
         },
-        default: "8",
+        default: "4",
         meaning: "MiB of free memory that may stay resident however little is in use.",
     },
     Knob {
