@@ -26,9 +26,9 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
-/// The release build of `libhakmem.a`, up to date.
+/// The release build of `libhakmem.a`, up to date, or the one beside `HAKMEM_TEST_LIBRARY`.
 pub(crate) fn static_library() -> PathBuf {
-    built().join("libhakmem.a")
+    library().with_extension("a")
 }
 
 /// Builds both and returns their folder. Cargo has given up its lock on the target directory by the
