@@ -24,6 +24,10 @@ use crate::{os, sync};
 const SLAB_ALIGN_MAX: usize = 16 << 10;
 /// A block that realloc grows to at least this is placed where it can grow on.
 const GROWING_MIN: usize = 8 << 10;
+/// So is one of this size that has just been grown this many times in a row.
+const CHAIN_GROWING_MIN: usize = 4 << 10;
+/// See [`CHAIN_GROWING_MIN`].
+const CHAIN_MIN: u8 = 4;
 
 /// A block of at least `size` bytes if this thread has one at hand, else NULL. Never slow.
 ///
@@ -364,7 +368,14 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
                 old
             }
         };
-        let new = if size > old && size >= GROWING_MIN {
+        let chain = if size > old {
+            Heap::chain(tls::heap(), block.cast())
+        } else {
+            0
+        };
+        let growing =
+            size > old && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
+        let new = if growing {
             big(size, 16, false, site, true)
         } else if size <= SMALL_MAX {
             small(Class::of(size))
@@ -375,6 +386,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             new.cast::<u8>()
                 .copy_from_nonoverlapping(start.as_ptr(), old.min(size));
             free(block);
+            Heap::set_chain(tls::heap(), new.cast(), chain);
         }
         new
     }

@@ -25,7 +25,9 @@
 //! that a program could collide with, so the tests of this crate run on the system's malloc.
 
 #![no_std]
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("hakmem is written for Linux on x86-64");
 
 #[cfg(test)]
 extern crate std;

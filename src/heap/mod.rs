@@ -120,6 +120,8 @@ pub(crate) struct Heap {
     slab_bytes: usize,
     spare: magazine::List,
     outbox: Outbox,
+    /// The block that realloc grew last, and how many times in a row it did.
+    grown: (*mut u8, u8),
     /// Freed large blocks at hand.
     pub(crate) large: large::Front,
     /// Counters for reports.
@@ -179,6 +181,7 @@ const fn nobody() -> Heap {
         slab_bytes: 0,
         spare: magazine::List::new(),
         outbox: Outbox::new(),
+        grown: (null_mut(), 0),
         // SAFETY: a zeroed front is empty, by its own word.
         large: unsafe { core::mem::zeroed() },
         counts: Counts {
@@ -248,6 +251,32 @@ impl Heap {
             above.write(block);
             *top_of = above;
             Ok(())
+        }
+    }
+
+    /// How many times in a row the block would have been grown with this time: a loop that grows one
+    /// buffer does nothing else in between.
+    ///
+    /// # Safety
+    /// `this` is [`tls::heap`]'s.
+    pub(crate) unsafe fn chain(this: *const Self, block: *mut u8) -> u8 {
+        // SAFETY: the caller's.
+        let (grown, times) = unsafe { (*this).grown };
+        if grown == block {
+            times.saturating_add(1)
+        } else {
+            1
+        }
+    }
+
+    /// Notes that realloc moved a block to `block`, and the chain that this ends.
+    ///
+    /// # Safety
+    /// `this` is [`tls::heap`]'s.
+    pub(crate) unsafe fn set_chain(this: *mut Self, block: *mut u8, times: u8) {
+        if Self::is_real(this) {
+            // SAFETY: the calling thread's heap.
+            unsafe { (*this).grown = (block, times) };
         }
     }
 

@@ -94,7 +94,7 @@ pub(super) fn growth_limit(need: usize) -> usize {
 
 /// Whether a block of `used` bytes is too large to be resized to so few `bytes` where it is.
 pub(super) fn too_small(bytes: usize, used: usize) -> bool {
-    bytes < PAGE || (bytes <= SMALL_MAX / 2 && used > SMALL_MAX)
+    (bytes < PAGE && used > PAGE) || (bytes <= SMALL_MAX / 2 && used > SMALL_MAX)
 }
 
 /// Bytes to map for a mapping of `bytes` that is expected to grow.
