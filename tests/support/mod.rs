@@ -294,7 +294,8 @@ impl Stats {
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Served {
     All,
-    /// Programs with an allocator of their own, as rustc, are among them.
+    /// Among them are programs that never allocate, as true, or have an allocator of their own, as
+    /// rustc.
     Some,
 }
 
