@@ -16,9 +16,9 @@ use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
 use crate::heap::{self, Heap, Miss, tls};
 use crate::large::{self, Request, Resize};
+use crate::os;
 use crate::space::map::{self, Kind};
-use crate::space::{meta, pool, warm};
-use crate::{os, sync};
+use crate::space::{pool, warm};
 
 /// Blocks of slabs are multiples of any alignment up to this that divides the size asked for.
 const SLAB_ALIGN_MAX: usize = 16 << 10;
@@ -453,7 +453,6 @@ pub fn init_process() {
         return;
     }
     crate::observe::read_environment();
-    sync::on_new_process(new_process);
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
@@ -464,17 +463,7 @@ pub fn init_process() {
 
 unsafe extern "C" fn after_fork() {
     os::process::is_known();
-    new_process();
-}
-
-fn new_process() {
-    // SAFETY: the child of a fork has one thread, and it is outside the allocator.
-    unsafe {
-        meta::after_fork();
-        pool::after_fork();
-        large::after_fork();
-        heap::after_fork();
-    }
+    heap::new_process();
 }
 
 /// The walk over all invariants that the calling thread can check: for tests and reports.

@@ -12,7 +12,7 @@ use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
 use crate::slab::remote::{self, Queue};
 use crate::space::{map, meta, pool};
-use crate::sync::{Guard, Lock};
+use crate::sync::{self, Guard, Lock};
 use crate::{large, os};
 
 const CHUNK: usize = 4096;
@@ -72,6 +72,7 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
         remote::set_finder(queue_of);
         pool::set_nobody_delivers(nobody_delivers);
         os::process::watch();
+        sync::on_new_process(new_process);
     }
     let number = registry.count + 1;
     let slot = TABLE.get(number as usize / CHUNK)?;
@@ -228,7 +229,7 @@ unsafe fn empty(heap: &mut Heap) {
         heap.holes = 0;
         heap.freed = 0;
         // Slabs that were pushed meanwhile are orphans now, so none is `own`.
-        heap.queue.close(heap.id, |_| {});
+        heap.queue.close(heap.id, &heap.outbox.in_flight, |_| {});
         heap.window = NO_HEAP.window;
     }
 }
@@ -263,14 +264,15 @@ pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
     }
 }
 
-/// In the child of a fork. The heaps of threads that are gone stay as they were: what they hold is
-/// not reused, and blocks in their slabs can be freed.
-///
-/// # Safety
-/// No other thread exists.
-pub(crate) unsafe fn after_fork() {
-    // SAFETY: the caller's.
+/// What the child of a fork does first: locks that vanished threads held are free again, and what
+/// they guarded is forgotten where it may be half-changed. The heaps of vanished threads stay as
+/// they were: what they hold is not reused, and blocks in their slabs can be freed.
+pub(crate) fn new_process() {
+    // SAFETY: the child of a fork has one thread, and it is outside the allocator.
     unsafe {
+        meta::after_fork();
+        pool::after_fork();
+        large::after_fork();
         if REGISTRY.reset() {
             // The list may be half-linked. Numbers are given under the lock before they are used.
             (*REGISTRY.value()).free = null_mut();
@@ -282,6 +284,9 @@ pub(crate) unsafe fn after_fork() {
         magazine::after_fork();
         orphans::after_fork();
     }
+    // Deliveries of vanished threads are not under way any more.
+    HEAPLESS.store(0, Relaxed);
+    each_heap(|heap| heap.outbox.in_flight.store(0, Relaxed));
 }
 
 const _: () = assert!(size_of::<Heap>() <= 4 * PAGE);

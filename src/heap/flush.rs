@@ -197,9 +197,8 @@ impl Heap {
             let holes = (*slab).holes as usize * PAGE;
             let free = (*slab).free as usize * info.size as usize;
             self.holes -= holes.min(self.holes);
-            warm::used(holes as isize);
+
             self.dirty -= free.saturating_sub(holes) as isize;
-            (*slab).holes = 0;
             slab::release(slab);
         }
     }

@@ -14,26 +14,38 @@ use crate::slab::{self, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
 use crate::sync::{SpinLock, check_process};
 
-/// A list of orphans; the slabs in it have state `Orphan` and no others have.
-struct List(*mut Slab);
+/// Orphans of a class; the slabs in the list have state `Orphan` and no others have. Those that may
+/// have something to give come first.
+struct List {
+    first: *mut Slab,
+    last: *mut Slab,
+}
 // SAFETY: orphans belong to whoever holds the list's lock.
 unsafe impl Send for List {}
 
-static LISTS: [SpinLock<List>; N_CLASSES] = [const { SpinLock::new(List(null_mut())) }; N_CLASSES];
+const NEW: List = List {
+    first: null_mut(),
+    last: null_mut(),
+};
+
+static LISTS: [SpinLock<List>; N_CLASSES] = [const { SpinLock::new(NEW) }; N_CLASSES];
 /// Lengths of the lists: so that nobody takes a lock for nothing.
 static LENGTHS: [AtomicU32; N_CLASSES] = [const { AtomicU32::new(0) }; N_CLASSES];
+/// Orphans without anything to give that one adoption passes over, at most.
+const LOOKS: usize = 8;
 
 impl List {
+    /// Adds a slab, at the end if it has nothing to give.
     unsafe fn push(&mut self, slab: *mut Slab) {
         // SAFETY: the lock is held.
         unsafe {
             (*slab).state = State::Orphan;
-            (*slab).prev = null_mut();
-            (*slab).next = self.0;
-            if !self.0.is_null() {
-                (*self.0).prev = slab;
-            }
-            self.0 = slab;
+            let first = has_gains(slab);
+            (*slab).prev = if first { null_mut() } else { self.last };
+            (*slab).next = if first { self.first } else { null_mut() };
+            let (prev, next) = ((*slab).prev, (*slab).next);
+            self.join(prev, slab);
+            self.join(slab, next);
         }
     }
 
@@ -41,15 +53,34 @@ impl List {
         // SAFETY: the lock is held, and the slab is in the list.
         unsafe {
             (*slab).state = State::Partial;
-            if (*slab).prev.is_null() {
-                self.0 = (*slab).next;
+            self.join((*slab).prev, (*slab).next);
+        }
+    }
+
+    /// Makes `next` follow `prev`; null stands for the end of the list.
+    unsafe fn join(&mut self, prev: *mut Slab, next: *mut Slab) {
+        // SAFETY: the lock is held.
+        unsafe {
+            if prev.is_null() {
+                self.first = next;
             } else {
-                (*(*slab).prev).next = (*slab).next;
+                (*prev).next = next;
             }
-            if !(*slab).next.is_null() {
-                (*(*slab).next).prev = (*slab).prev;
+            if next.is_null() {
+                self.last = prev;
+            } else {
+                (*next).prev = prev;
             }
         }
+    }
+}
+
+/// Whether an orphan has a free block, or will have when what others freed is taken back.
+unsafe fn has_gains(slab: *mut Slab) -> bool {
+    // SAFETY: the list's lock is held.
+    unsafe {
+        slab::has_free(slab)
+            || Slab::notice(slab).orphan_live.load(Relaxed) < (*slab).watermark - (*slab).free
     }
 }
 
@@ -58,33 +89,32 @@ impl List {
 /// # Safety
 /// The calling thread owns it, and it is in no list.
 pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
-    // SAFETY: the caller's.
+    let number = class.number();
+    check_process();
+    let mut list = LISTS[number].lock();
+    // SAFETY: the caller's. Under the lock, so that `emptied` finds it in the list or not an orphan.
     unsafe {
-        map::set(
-            Slab::start(slab),
-            1 << class.info().order,
-            Entry::slab(ORPHAN, class),
-        );
+        let orphan = Entry::slab(ORPHAN, class);
+        map::set(Slab::start(slab), 1 << class.info().order, orphan);
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
         fence(SeqCst);
         if let Err(misuse) = slab::drain(slab) {
             report(misuse, Slab::base(slab));
         }
         if (*slab).free == (*slab).watermark {
+            drop(list);
             slab::release(slab);
             return;
         }
-        (*slab)
-            .orphan_live
-            .store((*slab).watermark - (*slab).free, Relaxed);
-        let number = class.number();
-        check_process();
+        let live = (*slab).watermark - (*slab).free;
+        Slab::notice(slab).orphan_live.store(live, Relaxed);
         LENGTHS[number].fetch_add(1, Relaxed);
-        LISTS[number].lock().push(slab);
+        list.push(slab);
     }
 }
 
-/// Takes an orphan for the heap numbered `owner`, which must look at its remote words after this.
+/// Takes an orphan that has something to give for the heap numbered `owner`, which must look at its
+/// remote words after this.
 pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     let number = class.number();
     if LENGTHS[number].load(Relaxed) == 0 {
@@ -92,21 +122,25 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     }
     check_process();
     let mut list = LISTS[number].lock();
-    let slab = list.0;
-    if slab.is_null() {
-        return None;
+    for _ in 0..LOOKS {
+        let slab = list.first;
+        if slab.is_null() {
+            break;
+        }
+        // SAFETY: the lock is held; the map entries change under it, so that `emptied` sees them
+        // right.
+        unsafe {
+            list.unlink(slab);
+            if has_gains(slab) {
+                let mine = Entry::slab(owner, class);
+                map::set(Slab::start(slab), 1 << class.info().order, mine);
+                LENGTHS[number].fetch_sub(1, Relaxed);
+                return Some(slab);
+            }
+            list.push(slab);
+        }
     }
-    // SAFETY: the lock is held; the map entries change under it, so that `emptied` sees them right.
-    unsafe {
-        list.unlink(slab);
-        map::set(
-            Slab::start(slab),
-            1 << class.info().order,
-            Entry::slab(owner, class),
-        );
-    }
-    LENGTHS[number].fetch_sub(1, Relaxed);
-    Some(slab)
+    None
 }
 
 /// Looks whether an orphan is empty, and gives it back then. Any thread may call this with any slab
@@ -132,7 +166,7 @@ pub(super) fn emptied(slab: *mut Slab) {
             report(misuse, Slab::base(slab));
         }
         if (*slab).free != (*slab).watermark {
-            (*slab)
+            Slab::notice(slab)
                 .orphan_live
                 .store((*slab).watermark - (*slab).free, Relaxed);
             return;
@@ -153,7 +187,7 @@ pub(super) unsafe fn after_fork() {
         if list.is_locked() {
             // SAFETY: the holder does not exist any more.
             unsafe { list.force_unlock() };
-            list.lock().0 = null_mut();
+            *list.lock() = NEW;
             length.store(0, Relaxed);
         }
     }

@@ -86,7 +86,7 @@ impl Heap {
                     heap.holes -= bytes.min(heap.holes);
                     // What else is free on these pages is resident with them.
                     heap.dirty += bytes as isize;
-                    heap.dirty -= ((got.blocks - got.warm) * info.size as usize) as isize;
+                    heap.dirty -= ((got.reused - got.warm) * info.size as usize) as isize;
                     warm::regret(bytes);
                     warm::used(bytes as isize);
                 }
@@ -119,7 +119,9 @@ impl Heap {
                 let state = &mut self.classes[class.number()];
                 state.slabs += 1;
                 self.slab_bytes += class.info().slab_bytes();
-                self.dirty += ((*slab).free as usize * class.size()) as isize;
+                let holes = (*slab).holes as usize * PAGE;
+                self.holes += holes;
+                self.dirty += ((*slab).free as usize * class.size()) as isize - holes as isize;
                 let list = if slab::has_free(slab) {
                     State::Partial
                 } else {
@@ -152,7 +154,9 @@ impl Heap {
         unsafe {
             (*this)
                 .queue
-                .drain((*this).id, |slab| (*this).drain_slab(slab));
+                .drain((*this).id, &(*this).outbox.in_flight, |slab| {
+                    (*this).drain_slab(slab)
+                });
         }
     }
 

@@ -59,7 +59,8 @@ pub(super) fn fronts_max(floor: usize, live: usize) -> usize {
 /// nothing until it is touched.
 pub(super) fn run_window(pages: usize) -> usize {
     match pages {
-        0..=16 => 32,
+        0..=4 => 8,
+        5..=16 => 32,
         17..=64 => 128,
         _ => RUN_PAGES,
     }

@@ -15,7 +15,7 @@ pub(crate) use crate::space::superslab::{Slab, State};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{Class, ClassInfo, PAGE, SLOT, knobs};
 use crate::os;
-use crate::space::{map, pool};
+use crate::space::{map, pool, warm};
 
 /// Blocks larger than this are not populated ahead: their pages may never be touched.
 const POPULATE_MAX: usize = 4096;
@@ -70,6 +70,9 @@ pub(crate) unsafe fn release(slab: *mut Slab) {
         }
         (*slab).summary = 0;
         (*slab).state = State::Free;
+        // What had been purged inside it was taken off what is in use, as all of it is now.
+        warm::used(((*slab).holes as usize * PAGE) as isize);
+        (*slab).holes = 0;
         map::set(Slab::start(slab), 1 << order, map::Entry::FOREIGN);
         pool::give_slab(slab, order);
     }
@@ -119,7 +122,9 @@ pub(crate) unsafe fn has_free(slab: *const Slab) -> bool {
 pub(crate) struct Refill {
     /// Blocks written.
     pub(crate) blocks: usize,
-    /// How many of them had been freed before, on pages that were still resident.
+    /// How many of them had been freed before.
+    pub(crate) reused: usize,
+    /// How many of those are on pages that were still resident.
     pub(crate) warm: usize,
     /// Pages above the watermark that had not been resident.
     pub(crate) fresh_pages: usize,
@@ -163,6 +168,7 @@ pub(crate) unsafe fn refill(
         }
         (*slab).free -= n as u32;
         done.warm = n;
+        done.reused = n;
         if (*slab).holes != 0 && n != 0 {
             let holes = (*slab).holes;
             done.warm = fill_holes(slab, top, n, size);

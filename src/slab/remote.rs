@@ -15,7 +15,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{Relaxed, Release, SeqCst},
     fence,
 };
 
@@ -77,27 +77,36 @@ impl Queue {
     }
 
     /// Empties the queue, and calls `own` for each slab that the heap numbered `owner` holds;
-    /// others are sent on. Bits set before `own` is called are there for it to drain.
-    pub(crate) fn drain(&self, owner: u32, own: impl FnMut(*mut Slab)) {
-        Self::walk(self.take(null_mut()), owner, own);
+    /// others are sent on. Bits set before `own` is called are there for it to drain. `flight` is
+    /// the heap's count of deliveries under way.
+    pub(crate) fn drain(&self, owner: u32, flight: &AtomicU32, own: impl FnMut(*mut Slab)) {
+        Self::walk(self.take(null_mut()), owner, flight, own);
     }
 
     /// As [`Queue::drain`], and accepts nothing from then on.
-    pub(crate) fn close(&self, owner: u32, own: impl FnMut(*mut Slab)) {
-        Self::walk(self.take(CLOSED), owner, own);
+    pub(crate) fn close(&self, owner: u32, flight: &AtomicU32, own: impl FnMut(*mut Slab)) {
+        Self::walk(self.take(CLOSED), owner, flight, own);
     }
 
-    fn walk(mut slab: *mut Slab, owner: u32, mut own: impl FnMut(*mut Slab)) {
+    fn walk(mut slab: *mut Slab, owner: u32, flight: &AtomicU32, mut own: impl FnMut(*mut Slab)) {
         while !slab.is_null() {
             let notice = Slab::notice(slab);
             let next = notice.next.load(Relaxed);
+            // While `pending` is set, the slab's SuperSlab stays; from then on, the flight sees to it
+            // as long as this thread does not own the slab.
+            // ORDERING: Relaxed: the store below releases it to who sees `pending` cleared.
+            flight.store(1, Relaxed);
             // ORDERING: SeqCst: the first rule at the head of the file.
             notice.pending.store(0, SeqCst);
             fence(SeqCst);
-            if map::lookup(Slab::base(slab)).owner() == owner {
-                own(slab);
-            } else {
+            let mine = map::lookup(Slab::base(slab)).owner() == owner;
+            if !mine {
                 notify(slab);
+            }
+            // ORDERING: Release: after the last use of the notice. Before `own`, which may unmap.
+            flight.store(0, Release);
+            if mine {
+                own(slab);
             }
             slab = next;
         }
@@ -166,10 +175,10 @@ pub(crate) unsafe fn deliver(
     }
     notify(slab);
     if owner != ORPHAN {
-        return Ok(false);
+        // It may have become an orphan meanwhile, with these blocks counted as in use.
+        return Ok(map::lookup(Slab::base(slab)).owner() == ORPHAN);
     }
-    // SAFETY: headers stay; the count is only a hint and heals.
-    let live = unsafe { &(*slab).orphan_live };
+    let live = &Slab::notice(slab).orphan_live;
     Ok(live.fetch_sub(mask.count_ones(), Relaxed) == mask.count_ones())
 }
 

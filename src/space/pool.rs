@@ -211,8 +211,6 @@ impl Pool {
                 unsafe { os::unmap(start, bytes) };
                 continue;
             }
-            self.count += batch;
-            SUPERSLABS.fetch_add(batch as u64, Relaxed);
             for i in (0..batch).rev() {
                 // SAFETY: fresh zeroed memory, ours alone, and a zeroed header is valid.
                 unsafe { self.enter(start.add(i * SUPERSLAB).cast(), piecewise) };
@@ -228,11 +226,7 @@ impl Pool {
         unsafe {
             (*ss).list = NONE;
             (*ss).piecewise = piecewise;
-            (*ss).earlier = self.last;
-            if !self.last.is_null() {
-                (*self.last).later = ss;
-            }
-            self.last = ss;
+            self.link_to_all(ss);
             self.insert(ss, ALL, 0);
         }
     }
@@ -264,19 +258,48 @@ impl Pool {
         // come by a pointer to this header: there is no block in it to free, and no notice of it
         // in a queue.
         unsafe {
+            // Twice: a delivery is counted before it sets `pending`, and the walk of a queue before
+            // it clears it.
             if !check()
                 || (1..SLOTS).any(|slot| {
                     let slab = &raw const (*ss).slabs[slot];
                     // ORDERING: Acquire pairs with the store that ends the notice.
                     Slab::notice(slab).pending.load(Acquire) != 0
                 })
+                || !check()
             {
                 return false;
             }
-            let (earlier, later) = ((*ss).earlier, (*ss).later);
+            // Out of the list first: a fork in between must find only what is mapped.
+            self.unlink_from_all(ss);
             if !os::unmap(NonNull::new_unchecked(ss.cast()), SUPERSLAB) {
+                self.link_to_all(ss);
                 return false;
             }
+            true
+        }
+    }
+
+    /// Adds a SuperSlab to the list of all.
+    unsafe fn link_to_all(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held.
+        unsafe {
+            (*ss).later = null_mut();
+            (*ss).earlier = self.last;
+            if !self.last.is_null() {
+                (*self.last).later = ss;
+            }
+        }
+        self.last = ss;
+        self.count += 1;
+        SUPERSLABS.fetch_add(1, Relaxed);
+    }
+
+    /// Takes it out.
+    unsafe fn unlink_from_all(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held.
+        unsafe {
+            let (earlier, later) = ((*ss).earlier, (*ss).later);
             if later.is_null() {
                 self.last = earlier;
             } else {
@@ -285,10 +308,9 @@ impl Pool {
             if !earlier.is_null() {
                 (*earlier).later = later;
             }
-            self.count -= 1;
-            SUPERSLABS.fetch_sub(1, Relaxed);
-            true
         }
+        self.count -= 1;
+        SUPERSLABS.fetch_sub(1, Relaxed);
     }
 }
 
@@ -483,7 +505,6 @@ pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
         }
         if !knobs::SUPERSLABS.get() {
             let fresh = os::map_aligned(0, SUPERSLAB, SUPERSLAB)?;
-            pool.count += 1;
             // SAFETY: fresh memory, ours alone.
             unsafe { pool.enter(fresh.cast(), false) };
         } else if !pool.grow() {
@@ -596,7 +617,7 @@ pub(crate) unsafe fn after_fork() {
     // SAFETY: the caller's.
     unsafe {
         if POOL.reset() {
-            let last = (*POOL.value()).last;
+            let (last, count) = ((*POOL.value()).last, (*POOL.value()).count);
             let mut ss = last;
             while !ss.is_null() {
                 // Slots that come back later start new lists.
@@ -606,7 +627,7 @@ pub(crate) unsafe fn after_fork() {
                 (*ss).queued = false;
                 ss = (*ss).earlier;
             }
-            *POOL.value() = Pool { last, ..NEW };
+            *POOL.value() = Pool { last, count, ..NEW };
         }
     }
 }

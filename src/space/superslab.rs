@@ -79,8 +79,6 @@ pub(crate) struct Slab {
     pub(crate) state: State,
     /// Pages below the watermark that have been purged, in the whole slab.
     pub(crate) holes: u32,
-    /// While an orphan: blocks that the program still holds, or an estimate that heals.
-    pub(crate) orphan_live: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Slab>() == 64);
@@ -95,6 +93,8 @@ const _: () = assert!(size_of::<Slab>() == 64);
 pub(crate) struct Notice {
     /// See the invariants.
     pub(crate) pending: AtomicU32,
+    /// While the slab is an orphan: blocks that the program still holds, or an estimate that heals.
+    pub(crate) orphan_live: AtomicU32,
     /// Next in the owner's queue.
     pub(crate) next: AtomicPtr<Slab>,
 }
@@ -208,7 +208,8 @@ impl Slab {
     #[inline(always)]
     pub(crate) fn notice<'a>(this: *const Slab) -> &'a Notice {
         let at = Self::header(this) + NOTICE_AT + Self::slot(this) * size_of::<Notice>();
-        // SAFETY: headers are never unmapped, and zeroed memory is a valid Notice.
+        // SAFETY: a block in use, `pending`, or a flight keeps the header mapped, and zeroed memory
+        // is a valid Notice.
         unsafe { &*(at as *const Notice) }
     }
 }

@@ -39,8 +39,9 @@ pub(crate) fn gave_back(bytes: usize) {
 pub(crate) fn regret(bytes: usize) {
     let missed = bytes.min(OUT.load(Relaxed));
     if missed != 0 {
-        // A race loses or gains a few pages of an estimate.
-        OUT.fetch_sub(missed.min(OUT.load(Relaxed)), Relaxed);
+        let less = |out: usize| Some(out.saturating_sub(missed));
+        // Never fails: the closure always has an answer.
+        let _ = OUT.fetch_update(Relaxed, Relaxed, less);
         EARNED.store((EARNED.load(Relaxed) + missed).min(EARNED_MAX), Relaxed);
         MISSED_AT.store(os::now_ms(), Relaxed);
     }
