@@ -30,7 +30,7 @@ pub(crate) enum Call {
     Purge,
     /// madvise(MADV_POPULATE_WRITE).
     Populate,
-    /// madvise(MADV_HUGEPAGE).
+    /// madvise(MADV_HUGEPAGE or MADV_NOHUGEPAGE).
     HugePage,
     /// mincore.
     Resident,
@@ -261,6 +261,11 @@ pub(crate) fn huge_pages(start: NonNull<u8>, bytes: usize) -> bool {
     advise(Call::HugePage, start, bytes, libc::MADV_HUGEPAGE)
 }
 
+/// Takes that back, so that nobody joins pages again of which some were given back.
+pub(crate) fn no_huge_pages(start: NonNull<u8>, bytes: usize) -> bool {
+    advise(Call::HugePage, start, bytes, libc::MADV_NOHUGEPAGE)
+}
+
 /// Writes one byte a page into `out`: the low bit says whether the page is resident.
 pub(crate) fn resident(start: NonNull<u8>, out: &mut [u8]) -> bool {
     // SAFETY: the kernel writes `out.len()` bytes for as many pages.
@@ -320,6 +325,17 @@ pub(crate) fn now_ms() -> u64 {
     // errno only on failure, and this clock exists on every kernel that we run on.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
+}
+
+/// Nanoseconds of a clock that never goes back: for measuring.
+pub(crate) fn now_ns() -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: as in `now_ms`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
 /// Writes all of `bytes` to a descriptor; gives up at the first error.

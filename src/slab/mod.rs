@@ -15,7 +15,7 @@ pub(crate) use crate::space::superslab::{Slab, State};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{Class, ClassInfo, PAGE, SLOT, knobs};
 use crate::os;
-use crate::space::{map, pool, warm};
+use crate::space::{huge, map, pool, warm};
 
 /// Blocks larger than this are not populated ahead: their pages may never be touched.
 const POPULATE_MAX: usize = 4096;
@@ -234,7 +234,7 @@ unsafe fn touch(
             return 0;
         }
         let mut last = end;
-        if step > 1 && knobs::POPULATE.get() {
+        if step > 1 && knobs::POPULATE.get() && !pool::is_huge(slab) {
             let pages = info.slab_bytes() / PAGE;
             let want = (first + step).max(end).min(pages);
             // What is resident behind ends the step: it would be walked for nothing.
@@ -242,7 +242,7 @@ unsafe fn touch(
                 last += 1;
             }
             if last - first > 1 {
-                os::populate(Slab::start(slab).add(first * PAGE), (last - first) * PAGE);
+                huge::populate(Slab::start(slab).add(first * PAGE), (last - first) * PAGE);
             }
         }
         for page in first..last {
@@ -330,6 +330,9 @@ pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
         let mut bytes = 0;
         let mut run = 0..0;
         let mut flush = |run: core::ops::Range<usize>| {
+            if run.len() >= least {
+                pool::before_purge(slab);
+            }
             if run.len() >= least
                 && os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
             {

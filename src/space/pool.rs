@@ -9,12 +9,12 @@
 
 use core::ptr::{self, NonNull, null_mut};
 use core::sync::atomic::{
-    AtomicPtr, AtomicU64,
+    AtomicBool, AtomicPtr, AtomicU64,
     Ordering::{Acquire, Relaxed},
 };
 
-use super::superslab::{Slab, State, SuperSlab};
-use super::warm;
+use super::superslab::{HEADER_END, Slab, State, SuperSlab};
+use super::{huge, warm};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
 use crate::os;
@@ -30,8 +30,9 @@ const NONE: u8 = 0xff;
 const ALL: u32 = !1;
 /// SuperSlabs mapped by one call, at most.
 const BATCH_MAX: usize = 16;
-/// SuperSlabs free as a whole that stay mapped, beyond a quarter of all.
-const EMPTY_MIN: usize = 16;
+/// With fewer SuperSlabs than this, each hole between them may be a mapping more: `vm.max_map_count`
+/// is 65,530. With more, those free as a whole stay mapped while they are less than a quarter.
+const FEW: usize = 8192;
 /// Purging starts when the budget is exceeded by this much, and ends when it is met.
 const SLACK: usize = 1 << 20;
 
@@ -211,21 +212,23 @@ impl Pool {
                 unsafe { os::unmap(start, bytes) };
                 continue;
             }
+            let huge = !piecewise && huge::advise(start, bytes, self.count);
             for i in (0..batch).rev() {
                 // SAFETY: fresh zeroed memory, ours alone, and a zeroed header is valid.
-                unsafe { self.enter(start.add(i * SUPERSLAB).cast(), piecewise) };
+                unsafe { self.enter(start.add(i * SUPERSLAB).cast(), piecewise, huge) };
             }
             return true;
         }
         false
     }
 
-    unsafe fn enter(&mut self, ss: NonNull<SuperSlab>, piecewise: bool) {
+    unsafe fn enter(&mut self, ss: NonNull<SuperSlab>, piecewise: bool, huge: bool) {
         let ss = ss.as_ptr();
         // SAFETY: the caller's: a zeroed header that nobody else knows of.
         unsafe {
             (*ss).list = NONE;
             (*ss).piecewise = piecewise;
+            (*ss).huge = AtomicBool::new(huge);
             self.link_to_all(ss);
             self.insert(ss, ALL, 0);
         }
@@ -240,7 +243,7 @@ pub(crate) fn set_nobody_delivers(check: fn() -> bool) {
 impl Pool {
     /// Whether one more SuperSlab that is free as a whole should rather be unmapped.
     fn has_too_many_empty(&self) -> bool {
-        self.empty > EMPTY_MIN.max(self.count / 4)
+        self.count < FEW || self.empty > self.count / 4
     }
 
     /// Unmaps a SuperSlab that is free as a whole and in no list of the pool. False if some thread
@@ -375,6 +378,12 @@ pub(crate) fn take_slab(order: usize) -> Option<NonNull<Slab>> {
             POOL.lock().insert(ss, span(slot, order), 0);
             return None;
         }
+        if (*ss).huge.load(Relaxed) {
+            // The first touch of any page makes them all resident.
+            for i in 0..1 << order {
+                (*slab.add(i)).resident = u16::MAX;
+            }
+        }
         SLABS_TAKEN.fetch_add(1, Relaxed);
         warm::used((SLOT << order) as isize);
         NonNull::new(slab)
@@ -427,9 +436,13 @@ pub(crate) fn purge_to(target: usize) -> bool {
         unsafe {
             let dirty = (*ss).dirty;
             let bytes = resident_bytes(ss, dirty);
-            let mask = if (*ss).free == ALL { ALL } else { dirty };
+            // With huge pages, slots that were never used may be resident as well.
+            let whole = (*ss).free == ALL || (*ss).huge.load(Relaxed);
+            let mask = if whole { (*ss).free } else { dirty };
             pool.remove(ss, mask);
-            if mask == ALL && pool.has_too_many_empty() && pool.unmap(ss) {
+            // Unmapped, it can be mapped with a huge page again; emptied, it never will have one.
+            let rather_unmap = (*ss).huge.load(Relaxed) || pool.has_too_many_empty();
+            if mask == ALL && rather_unmap && pool.unmap(ss) {
                 done = true;
                 warm::gave_back(bytes);
                 continue;
@@ -448,11 +461,39 @@ pub(crate) fn purge_to(target: usize) -> bool {
     done
 }
 
+/// Whether the slab's SuperSlab has asked for huge pages.
+///
+/// # Safety
+/// The slab is somebody's.
+pub(crate) unsafe fn is_huge(slab: *const Slab) -> bool {
+    // SAFETY: the caller's: headers of slabs in use stay.
+    unsafe { (*SuperSlab::around(slab as usize)).huge.load(Relaxed) }
+}
+
+/// Before a part of a SuperSlab is purged: the kernel must not fill the hole again by joining what is
+/// left into a huge page.
+///
+/// # Safety
+/// The slab is somebody's, or its slot is taken out of the pool.
+pub(crate) unsafe fn before_purge(slab: *const Slab) {
+    let ss = SuperSlab::around(slab as usize);
+    // SAFETY: the caller's.
+    unsafe {
+        if (*ss).huge.load(Relaxed) && (*ss).huge.swap(false, Relaxed) {
+            let start = NonNull::new_unchecked(ss.cast::<u8>());
+            os::no_huge_pages(start, SUPERSLAB);
+            // The end of the header is not used.
+            os::purge(start.add(HEADER_END), SLOT - HEADER_END);
+        }
+    }
+}
+
 /// Purges the slots in `mask`, neighbours together; returns those that stayed resident. If they are
 /// all that there are, so go the bitmaps and remote words, which are zero.
 unsafe fn purge_slots(ss: *mut SuperSlab, mask: u32) -> u32 {
     // SAFETY: the slots are free and taken out of the pool: this thread's alone.
     unsafe {
+        before_purge((&raw const (*ss).slabs).cast());
         if mask == ALL {
             let start = NonNull::new_unchecked(ss.cast::<u8>().add(PAGE));
             if os::purge(start, SUPERSLAB - PAGE) {
@@ -506,7 +547,7 @@ pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
         if !knobs::SUPERSLABS.get() {
             let fresh = os::map_aligned(0, SUPERSLAB, SUPERSLAB)?;
             // SAFETY: fresh memory, ours alone.
-            unsafe { pool.enter(fresh.cast(), false) };
+            unsafe { pool.enter(fresh.cast(), false, false) };
         } else if !pool.grow() {
             return None;
         }

@@ -19,7 +19,7 @@
 //! pending; until then it stays mapped and costs a page.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 use crate::base::class::{LONG_SHIFT, SHORT_SHIFT};
 use crate::base::size::SLOT_SHIFT;
@@ -30,7 +30,9 @@ const SHORT_REMOTE_AT: usize = 2 * PAGE;
 const LONG_AT: usize = 3 * PAGE;
 const LONG_REMOTE_AT: usize = LONG_AT + (SLOTS << LONG_SHIFT);
 const _: () = assert!(SLOTS << SHORT_SHIFT <= PAGE);
-const _: () = assert!(LONG_REMOTE_AT + (SLOTS << LONG_SHIFT) <= SLOT);
+/// Where what is used of the header ends.
+pub(super) const HEADER_END: usize = LONG_REMOTE_AT + (SLOTS << LONG_SHIFT);
+const _: () = assert!(HEADER_END <= SLOT);
 const NOTICE_AT: usize = 128;
 const SLABS_AT: usize = 2048;
 
@@ -126,7 +128,9 @@ pub(crate) struct SuperSlab {
     pub(crate) piecewise: bool,
     /// It is lent as a whole, for page runs.
     pub(crate) lent: bool,
-    _reserved: [u8; NOTICE_AT - 60],
+    /// Huge pages are asked for: a page that was never touched may be resident.
+    pub(crate) huge: AtomicBool,
+    _reserved: [u8; NOTICE_AT - 61],
     _notices: [Notice; SLOTS],
     _lent: [u8; SLABS_AT - LENT_FROM],
     /// A slab for each slot; the first is unused.
