@@ -28,6 +28,8 @@ const GROWING_MIN: usize = 8 << 10;
 const CHAIN_GROWING_MIN: usize = 4 << 10;
 /// See [`CHAIN_GROWING_MIN`].
 const CHAIN_MIN: u8 = 4;
+/// A small block that realloc grows by less than one of this many parts gets one more as headroom.
+const HEADROOM: usize = 8;
 
 /// A block of at least `size` bytes if this thread has one at hand, else NULL. Never slow.
 ///
@@ -101,7 +103,15 @@ pub unsafe fn calloc(n: usize, size: usize) -> *mut c_void {
 #[inline(always)]
 pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the caller's.
-    unsafe { realloc_entry(block, size) }
+    unsafe {
+        if block.is_null() {
+            let block = pop_fast(size);
+            if !block.is_null() {
+                return block;
+            }
+        }
+        realloc_entry(block, size)
+    }
 }
 
 /// A block of at least `size` bytes, aligned to `align`, a power of two. As [`malloc`] otherwise.
@@ -201,19 +211,36 @@ unsafe fn small(class: Class) -> *mut c_void {
 
 #[inline(never)]
 unsafe fn small_slow(class: Class) -> *mut c_void {
-    for last_try in [false, true] {
-        // SAFETY: the heap is this thread's, or locked.
-        let block = unsafe {
-            match heap::current() {
-                Some(heap) => from(heap, class),
-                None => heap::shared().map_or(null_mut(), |shared| from(shared.heap(), class)),
-            }
-        };
+    // SAFETY: the caller's.
+    unsafe {
+        let block = refill(class);
+        if !block.is_null() {
+            block.cast()
+        } else {
+            small_again(class)
+        }
+    }
+}
+
+#[inline]
+unsafe fn refill(class: Class) -> *mut u8 {
+    // SAFETY: the heap is this thread's, or locked.
+    unsafe {
+        match heap::current() {
+            Some(heap) => from(heap, class),
+            None => heap::shared().map_or(null_mut(), |shared| from(shared.heap(), class)),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn small_again(class: Class) -> *mut c_void {
+    if give_everything_back() {
+        // SAFETY: the caller's.
+        let block = unsafe { refill(class) };
         if !block.is_null() {
             return block.cast();
-        }
-        if last_try || !give_everything_back() {
-            break;
         }
     }
     out_of_memory()
@@ -236,25 +263,33 @@ unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool
     if bytes > isize::MAX as usize || align > isize::MAX as usize {
         return out_of_memory();
     }
-    let site = if knobs::SITES.get() { site } else { 0 };
-    for last_try in [false, true] {
-        // SAFETY: the heap is this thread's.
-        let front = heap::current().map(|heap| unsafe { &mut (*heap).large });
-        if let Some(block) = large::take(
-            front,
-            Request {
-                bytes,
-                align,
-                zero,
-                site,
-                growing,
-            },
-        ) {
-            return block.as_ptr().cast();
-        }
-        if last_try || !give_everything_back() {
-            break;
-        }
+    let request = Request {
+        bytes,
+        align,
+        zero,
+        site: if knobs::SITES.get() { site } else { 0 },
+        growing,
+    };
+    match take_large(request) {
+        Some(block) => block.as_ptr().cast(),
+        None => big_again(request),
+    }
+}
+
+#[inline]
+fn take_large(request: Request) -> Option<NonNull<u8>> {
+    // SAFETY: the heap is this thread's.
+    let front = heap::current().map(|heap| unsafe { &mut (*heap).large });
+    large::take(front, request)
+}
+
+#[cold]
+#[inline(never)]
+fn big_again(request: Request) -> *mut c_void {
+    if give_everything_back()
+        && let Some(block) = take_large(request)
+    {
+        return block.as_ptr().cast();
     }
     out_of_memory()
 }
@@ -378,7 +413,13 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         let new = if growing {
             big(size, 16, false, site, true)
         } else if size <= SMALL_MAX {
-            small(Class::of(size))
+            // What grows by little is likely to grow again.
+            let more = if size > old && size - old <= old / HEADROOM {
+                size / HEADROOM
+            } else {
+                0
+            };
+            small(Class::of((size + more).min(SMALL_MAX)))
         } else {
             malloc_slow(size, site)
         };

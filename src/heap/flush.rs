@@ -20,8 +20,9 @@ const STACK_MAX: usize = 64;
 const SPARES: u32 = 16;
 /// Free bytes inside slabs in use that are not worth a look.
 const HOLES_MIN: usize = 1 << 20;
-/// Flushes without a refill between them after which a class is taken to be shrinking. Then its
-/// magazine gets little room: each block in it keeps a page, and perhaps a slab, from going back.
+/// Flushes without a refill between them after which a class is taken to be shrinking. If it is
+/// nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps a
+/// slab, from going back.
 const SHRINKING: u16 = 16;
 /// That room.
 const SHRINKING_ROOM: usize = 4;
@@ -140,7 +141,9 @@ impl Heap {
                 self.put(*at as usize, class);
                 at = at.sub(1);
             }
-            self.tops[number] = if self.classes[number].flushes_in_row > SHRINKING {
+            let state = &self.classes[number];
+            let nearly_empty = state.out as usize * 8 < state.slabs as usize * info.blocks as usize;
+            self.tops[number] = if state.flushes_in_row > SHRINKING && nearly_empty {
                 magazine::clear_for(first, info, SHRINKING_ROOM)
             } else {
                 magazine::clear(first, info)
@@ -175,6 +178,7 @@ impl Heap {
             let state = &mut self.classes[(*slab).class as usize];
             self.dirty += (n * info.size as usize) as isize;
             self.freed += n * info.size as usize;
+            state.out = state.out.wrapping_sub(n as u32);
             if (*slab).state == State::Full {
                 state.unlink(slab);
                 state.link(slab, State::Partial);

@@ -41,6 +41,8 @@ pub(crate) struct ClassState {
     want: u8,
     /// Slabs owned.
     pub(crate) slabs: u32,
+    /// Blocks of those slabs that are not in them: in magazines, or the program's.
+    out: u32,
     /// Refills from slabs since the last flush, and flushes since the last refill: what changes
     /// `limit` when one turns to the other.
     refills_in_row: u16,
@@ -63,6 +65,7 @@ impl ClassState {
             limit: 1,
             want: 0,
             slabs: 0,
+            out: 0,
             refills_in_row: 0,
             flushes_in_row: 0,
             fresh_pages: 0,

@@ -50,6 +50,13 @@ impl Outbox {
         }
     }
 
+    /// Whether a refill with blocks of `size` bytes should send what waits first: few small blocks
+    /// may wait for more, so that an atomic carries several.
+    #[inline]
+    pub(super) fn is_due(&self, size: usize) -> bool {
+        self.adds != 0 && (self.adds >= ADDS / 2 || size > 1024)
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {

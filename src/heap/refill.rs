@@ -38,7 +38,7 @@ impl Heap {
                 }
                 return Heap::pop(this, number);
             }
-            if !heap.outbox.is_empty() {
+            if heap.outbox.is_due(info.size as usize) {
                 heap.flush_outbox();
             }
             if !heap.queue.is_empty() {
@@ -76,6 +76,7 @@ impl Heap {
                 };
                 let got = slab::refill(slab, top.sub(n), want - n, step as usize);
                 n += got.blocks;
+                state.out = state.out.wrapping_add(got.blocks as u32);
                 state.fresh_pages = state.fresh_pages.saturating_add(got.fresh_pages as u32);
                 if got.fresh_pages != 0 {
                     warm::regret(got.fresh_pages * PAGE);
@@ -118,6 +119,7 @@ impl Heap {
                 }
                 let state = &mut self.classes[class.number()];
                 state.slabs += 1;
+                state.out += (*slab).watermark - (*slab).free;
                 self.slab_bytes += class.info().slab_bytes();
                 let holes = (*slab).holes as usize * PAGE;
                 self.holes += holes;
