@@ -9,6 +9,7 @@
 //! keeps state; every function that can reach a slow path ends in the call to it, so that the call
 //! site seen there is our caller's (the allocator reads it off the stack).
 
+use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null_mut;
 
@@ -97,16 +98,22 @@ pub unsafe fn memalign(alignment: usize, size: usize) -> *mut c_void {
 /// `posix_memalign`: returns 0, EINVAL or ENOMEM, never touches errno, and writes `*memptr` only on
 /// success.
 ///
+/// The entries that carry the standard's name are naked, and pass the call site on.
+///
 /// # Safety
 /// `memptr` is valid for writing a pointer.
-#[inline]
-pub unsafe fn posix_memalign(memptr: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
+pub unsafe extern "C" fn posix_memalign_at(
+    memptr: *mut *mut c_void,
+    alignment: usize,
+    size: usize,
+    site: usize,
+) -> c_int {
     if !alignment.is_power_of_two() || alignment < size_of::<*mut c_void>() {
         return libc::EINVAL;
     }
     let before = errno();
     // SAFETY: any size, and an alignment that is a power of two.
-    let block = unsafe { memalign(alignment, size) };
+    let block = unsafe { api::memalign_slow(alignment, size, site) };
     if block.is_null() {
         set_errno(before);
         return libc::ENOMEM;
@@ -323,14 +330,14 @@ pub unsafe extern "C" fn hak_aligned_alloc(alignment: usize, size: usize) -> *mu
 ///
 /// # Safety
 /// `memptr` is valid for writing a pointer.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_posix_memalign(
     memptr: *mut *mut c_void,
     alignment: usize,
     size: usize,
 ) -> c_int {
-    // SAFETY: passed on from our caller.
-    unsafe { posix_memalign(memptr, alignment, size) }
+    naked_asm!("mov rcx, [rsp]", "jmp {}", sym posix_memalign_at)
 }
 
 /// How many bytes of a block its owner may use: at least what was asked for; 0 for NULL.

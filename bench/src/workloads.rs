@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -57,6 +58,9 @@ impl Workloads {
         // Each state of the texts has a directory of its own: two checkouts, or an old result, never mix.
         let directory = paths::workloads().join(format!("{:016x}", fingerprint()));
         let this = Self { directory };
+        // Tests build them from several threads of one process, which share the temporary name.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         if this.directory.join("complete").is_file() {
             return Ok(this);
         }
@@ -75,7 +79,9 @@ impl Workloads {
             }
         }
         fs::write(temporary.join("complete"), "")?;
-        let _ = fs::remove_dir_all(&this.directory);
+        if !this.directory.join("complete").is_file() {
+            let _ = fs::remove_dir_all(&this.directory);
+        }
         if fs::rename(&temporary, &this.directory).is_err() {
             // Another run was faster with the same texts.
             fs::remove_dir_all(&temporary)?;

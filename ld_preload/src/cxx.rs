@@ -14,7 +14,7 @@
 //! are weak references, looked up by name if the library came in later by dlopen. If there is none, a
 //! throwing `new` without memory says so in one line and aborts.
 
-#[cfg_attr(target_arch = "x86_64", path = "cxx/x86_64.rs")]
+#[path = "cxx/x86_64.rs"]
 mod arch;
 
 use core::ffi::{CStr, c_int, c_void};
@@ -174,7 +174,7 @@ unsafe extern "C" fn attempt(size: usize, alignment: usize, site: usize) -> *mut
         unsafe { api::malloc_slow(size, site) }
     } else {
         // SAFETY: a power of two, says our caller.
-        unsafe { api::memalign(alignment, size) }
+        unsafe { api::memalign_slow(alignment, size, site) }
     }
 }
 

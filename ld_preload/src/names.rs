@@ -4,6 +4,7 @@
 //! be surprised. All of them are thread-safe; a block belongs to the caller until it is freed, which
 //! any thread may do.
 
+use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 
 use hakmem_core::{api, c_api};
@@ -62,14 +63,14 @@ unsafe extern "C" fn reallocarray(ptr: *mut c_void, n: usize, size: usize) -> *m
 ///
 /// # Safety
 /// `memptr` is valid for writing a pointer.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_memalign(
     memptr: *mut *mut c_void,
     alignment: usize,
     size: usize,
 ) -> c_int {
-    // SAFETY: passed on from our caller.
-    unsafe { c_api::posix_memalign(memptr, alignment, size) }
+    naked_asm!("mov rcx, [rsp]", "jmp {}", sym c_api::posix_memalign_at)
 }
 
 /// C11, as glibc 2.36 has it: the same as [`memalign`].
