@@ -305,11 +305,17 @@ fn out_of_memory() -> *mut c_void {
 /// that is nothing, so that trying again is no use.
 #[cold]
 fn give_everything_back() -> bool {
-    let before = warm::WARM.load(Relaxed);
+    let given = || os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
+    let before = given();
+    let heap = tls::heap();
+    if Heap::is_real(heap) {
+        // SAFETY: the calling thread's, and nothing of it is borrowed here.
+        unsafe { large::retire(&mut (*heap).large) };
+    }
     large::trim();
-    let purged = pool::purge_to(0);
-    let unmapped = pool::unmap_empty();
-    unmapped || purged || warm::WARM.load(Relaxed) < before
+    pool::purge_to(0);
+    pool::unmap_empty();
+    given() > before
 }
 
 /// What the fast path of free did not take; `miss` is what a [`Miss`] holds.

@@ -62,9 +62,16 @@ fn queue_of(number: u32) -> Option<&'static Queue> {
 /// Whether no thread is between setting remote bits and the end of telling the owner.
 fn nobody_delivers() -> bool {
     // ORDERING: Acquire pairs with the Release when a delivery ends.
-    let mut busy = HEAPLESS.load(Acquire) != 0;
-    each_heap(|heap| busy |= heap.outbox.in_flight.load(Acquire) != 0);
-    !busy
+    HEAPLESS.load(Acquire) == 0
+        && (1..=count()).all(|number| {
+            by_number(number).is_none_or(|heap| heap.outbox.in_flight.load(Acquire) == 0)
+        })
+}
+
+/// How many heaps were ever made.
+fn count() -> u32 {
+    // SAFETY: a racy read of a number that only grows.
+    unsafe { (&raw const (*REGISTRY.value()).count).read_volatile() }
 }
 
 fn make(registry: &mut Registry) -> Option<*mut Heap> {
@@ -255,9 +262,7 @@ pub(crate) fn shared() -> Option<SharedHeap> {
 
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.
 pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
-    // SAFETY: a racy read of a number that only grows.
-    let count = unsafe { (&raw const (*REGISTRY.value()).count).read_volatile() };
-    for number in 1..=count {
+    for number in 1..=count() {
         if let Some(heap) = by_number(number) {
             f(heap);
         }

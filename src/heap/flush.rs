@@ -20,6 +20,8 @@ const STACK_MAX: usize = 64;
 const SPARES: u32 = 16;
 /// Free bytes inside slabs in use that are not worth a look.
 const HOLES_MIN: usize = 1 << 20;
+/// Larger blocks of others are not kept waiting: few of them are many bytes.
+const OUTBOX_BLOCK_MAX: usize = 4096;
 /// Flushes without a refill between them after which a class is taken to be shrinking. If it is
 /// nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps a
 /// slab, from going back.
@@ -340,6 +342,9 @@ unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const Atomic
             && let Some(heap) = current()
         {
             (*heap).outbox.add_slow(slab, word, 1 << bit);
+            if info.size as usize > OUTBOX_BLOCK_MAX {
+                (*heap).outbox.flush();
+            }
             return;
         }
         let _flight = remote::Flight::start(&HEAPLESS);

@@ -80,7 +80,8 @@ unsafe fn has_gains(slab: *mut Slab) -> bool {
     // SAFETY: the list's lock is held.
     unsafe {
         slab::has_free(slab)
-            || Slab::notice(slab).orphan_live.load(Relaxed) < (*slab).watermark - (*slab).free
+            || (Slab::notice(slab).orphan_live.load(Relaxed) as i32)
+                < ((*slab).watermark - (*slab).free) as i32
     }
 }
 

@@ -325,28 +325,30 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
     }
     let align = if need >= SUPERSLAB { SUPERSLAB } else { SLOT };
     for to in [wish, exact] {
-        let Some(target) = os::reserve_aligned(to, align) else {
+        // Usable memory, not a reservation: a system that counts promises refuses here, where
+        // nothing has happened yet.
+        let Some(target) = os::map_aligned(0, to, align) else {
             continue;
         };
-        if !map::set(target, 1, Entry::large(n)) {
-            // SAFETY: the reservation is ours, and unused.
+        // With an entry of any kind the map has room for one: the one below cannot fail.
+        if !map::set(target, 1, Entry::FOREIGN) {
+            // SAFETY: the mapping is ours, and unused.
             unsafe { os::unmap(target, to) };
             continue;
         }
         // The old entry goes first: as soon as the range is empty, another thread may map it anew.
         map::set(start, 1, Entry::FOREIGN);
-        record.set_address(target.as_ptr() as usize);
         // SAFETY: the block is the caller's, who is told where it went; the target is ours.
         if unsafe { os::move_to(start, mapped, target, to) } {
+            record.set_address(target.as_ptr() as usize);
+            map::set(target, 1, Entry::large(n));
             CURSOR.store(address + mapped, Relaxed);
             grown(to);
             return Resized::Moved(target);
         }
-        record.set_address(address);
         map::set(start, 1, Entry::large(n));
-        map::set(target, 1, Entry::FOREIGN);
-        // SAFETY: the reservation is ours, and unused.
-        unsafe { os::unmap(target, to) };
+        // The target may be unmapped by now, and another thread's already.
+        break;
     }
     Resized::No
 }

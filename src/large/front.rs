@@ -196,6 +196,12 @@ impl Front {
         }
     }
 
+    /// Bytes kept because their sites have earned it.
+    fn earned_bytes(&self) -> usize {
+        let earned = self.places.iter().filter(|place| place.earned);
+        earned.map(|place| place.charge).sum()
+    }
+
     #[cold]
     fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
         let charge = block.touched();
@@ -206,6 +212,13 @@ impl Front {
             Block::Mapping(..) => return false,
         };
         if earned {
+            // Only this thread's large calls can take it out again, and the thread may sleep.
+            // So a few, or one.
+            while let Some(i) = self.oldest(|place| place.earned)
+                && self.earned_bytes() + charge > policy::FRONT_EARNED
+            {
+                self.evict(i);
+            }
             while !shelf::may_earn(charge) {
                 let Some(i) = self.oldest(|place| place.earned) else {
                     return false;

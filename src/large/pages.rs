@@ -293,10 +293,10 @@ impl Runs {
             (*h).warm = Bits::NONE;
             (*h).purged = now;
             self.requeue(h, now);
+            self.recharge();
             if (*h).runs == 0 && self.empty > 1 {
                 self.shrink(h);
             }
-            self.recharge();
         }
     }
 

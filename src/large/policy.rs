@@ -26,6 +26,8 @@ pub(super) const WHALE_MIN: usize = 2 << 20;
 pub(super) const RANGES_MAX: usize = 16 << 10;
 /// Earned memory of all mappings together, while little is live.
 const EARNED_FLOOR: usize = 64 << 20;
+/// What of the earned bytes one front keeps at most, unless it is one block.
+pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
 /// Earned memory of page runs, at most.

@@ -70,7 +70,8 @@ fn site_bin(key: u32, mapped: usize) -> usize {
     if policy::is_growing(key) {
         0
     } else {
-        policy::bin(mapped) / 8 + 1
+        // As `direct` rounds it: the same bin for what was asked for and for what was mapped.
+        policy::bin(policy::huge_mapped(mapped)) / 8 + 1
     }
 }
 

@@ -198,8 +198,9 @@ pub(crate) unsafe fn resize_in_place(start: NonNull<u8>, old: usize, new: usize)
     counted(Call::Remap, result).is_ok()
 }
 
-/// Moves the pages of a mapping onto `to`, a range of `new` bytes that the caller has reserved.
-/// False, and nothing changed, when the system refuses.
+/// Moves the pages of a mapping onto `to`, a range of `new` bytes that the caller has mapped. False
+/// when the system refuses: then the block is as it was, but `to` may be unmapped, and is not the
+/// caller's any more.
 ///
 /// # Safety
 /// Both ranges are the caller's; nobody uses the old addresses afterwards.

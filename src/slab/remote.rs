@@ -179,7 +179,10 @@ pub(crate) unsafe fn deliver(
         return Ok(map::lookup(Slab::base(slab)).owner() == ORPHAN);
     }
     let live = &Slab::notice(slab).orphan_live;
-    Ok(live.fetch_sub(mask.count_ones(), Relaxed) == mask.count_ones())
+    let n = mask.count_ones();
+    // It may have been set between our look at the map and here, with these blocks taken off already;
+    // below zero it asks for a look as well, and that puts it right.
+    Ok(live.fetch_sub(n, Relaxed).wrapping_sub(n) as i32 <= 0)
 }
 
 /// Sees that the owner of the slab looks at its remote words after this.

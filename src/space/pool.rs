@@ -481,7 +481,10 @@ pub(crate) unsafe fn before_purge(slab: *const Slab) {
     unsafe {
         if (*ss).huge.load(Relaxed) && (*ss).huge.swap(false, Relaxed) {
             let start = NonNull::new_unchecked(ss.cast::<u8>());
-            os::no_huge_pages(start, SUPERSLAB);
+            if SUPERSLABS.load(Relaxed) < FEW as u64 {
+                // It may cost a mapping more.
+                os::no_huge_pages(start, SUPERSLAB);
+            }
             // The end of the header is not used.
             os::purge(start.add(HEADER_END), SLOT - HEADER_END);
         }
@@ -541,6 +544,9 @@ pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
             if !ss.is_null() {
                 pool.remove(ss, ALL);
                 (*ss).lent = true;
+                if (*ss).huge.swap(false, Relaxed) {
+                    os::no_huge_pages(NonNull::new_unchecked(ss.cast()), SUPERSLAB);
+                }
                 return NonNull::new(ss.cast());
             }
         }
@@ -563,7 +569,6 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
     // SAFETY: the borrower's, until it is inserted. The parts of the header that were lent are
     // made what slabs expect: zero.
     unsafe {
-        (*ss).lent = false;
         {
             let mut pool = POOL.lock();
             if pool.has_too_many_empty() && pool.unmap(ss) {
@@ -588,7 +593,9 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
                 slab.resident = ((1u32 << per_slot) - 1) as u16;
             }
         }
-        POOL.lock().insert(ss, ALL, dirty);
+        let mut pool = POOL.lock();
+        (*ss).lent = false;
+        pool.insert(ss, ALL, dirty);
     }
     if warm::excess() > SLACK {
         purge_to(warm::budget());
@@ -662,6 +669,7 @@ pub(crate) unsafe fn after_fork() {
             let mut ss = last;
             while !ss.is_null() {
                 // Slots that come back later start new lists.
+                warm::keep(-(resident_bytes(ss, (*ss).dirty) as isize));
                 (*ss).free = 0;
                 (*ss).dirty = 0;
                 (*ss).list = NONE;
