@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
-use crate::heap::{self, Heap, Miss, tls};
+use crate::heap::{self, Heap, Look, tls};
 use crate::large::{self, Request, Resize};
 use crate::os;
 use crate::space::map::{self, Kind};
@@ -69,8 +69,14 @@ pub unsafe fn malloc(size: usize) -> *mut c_void {
 pub unsafe fn free(block: *mut c_void) {
     // SAFETY: the caller's.
     unsafe {
-        if let Err(miss) = Heap::push(tls::heap(), block.cast()) {
-            free_slow(block, miss.0);
+        let heap = tls::heap();
+        match Heap::look(heap, block.cast()) {
+            Some(look) => {
+                if !Heap::push(heap, block.cast(), look) {
+                    free_slow(block, look.0);
+                }
+            }
+            None => free_rare(block),
         }
     }
 }
@@ -318,12 +324,12 @@ fn give_everything_back() -> bool {
     given() > before
 }
 
-/// What the fast path of free did not take; `miss` is what a [`Miss`] holds.
+/// What the fast path of free did not take; `look` is what a [`Look`] holds.
 #[inline(never)]
-unsafe extern "C" fn free_slow(block: *mut c_void, miss: usize) {
+unsafe extern "C" fn free_slow(block: *mut c_void, look: usize) {
     // SAFETY: the caller's; an entry in the slab map says in which slab the block is.
     unsafe {
-        match Miss(miss).others_class() {
+        match Look(look).others_class() {
             Some(class) => heap::free_remote(block.cast(), class),
             None => free_rare(block),
         }
@@ -347,10 +353,13 @@ unsafe extern "C" fn free_rare(block: *mut c_void) {
                 if let Some(heap) = heap {
                     Heap::look_at(heap, address);
                 }
+                let heap = tls::heap();
                 if !heap::is_mine(entry) {
                     heap::free_remote(start.as_ptr(), class);
-                } else if Heap::push(tls::heap(), start.as_ptr()).is_err() {
-                    Heap::push_slow(tls::heap(), start.as_ptr(), class);
+                } else if !Heap::look(heap, start.as_ptr())
+                    .is_some_and(|look| Heap::push(heap, start.as_ptr(), look))
+                {
+                    Heap::push_slow(heap, start.as_ptr(), class);
                 }
             }
             Kind::Run | Kind::Large(_) => {

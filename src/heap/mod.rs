@@ -135,18 +135,15 @@ pub(crate) struct Heap {
 // SAFETY: the statics NO_HEAP and GONE are never written, see `is_real`.
 unsafe impl Sync for Heap {}
 
-/// What a push that failed knows of the block: its entry in the slab map XOR the heap's tag.
+/// A block's entry in the slab map XOR a heap's tag.
 ///
 /// # Invariants
-/// Below [`N_CLASSES`]: the class of a full magazine of this heap. Otherwise the low byte is the
-/// kind in an entry that is not this heap's, or that of no slab.
+/// Below [`N_CLASSES`]: the block is in a slab of this class of that heap. Otherwise the low byte is
+/// the kind in an entry that is not that heap's, or that of no slab.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Miss(pub(crate) usize);
+pub(crate) struct Look(pub(crate) usize);
 
-impl Miss {
-    /// Nothing: the block is not in the heap's window of the slab map.
-    const OUTSIDE: Self = Self(usize::MAX);
-
+impl Look {
     /// The class of a slab that is another heap's, if that is what the block is in.
     #[inline(always)]
     pub(crate) fn others_class(self) -> Option<Class> {
@@ -225,35 +222,47 @@ impl Heap {
         }
     }
 
-    /// Pushes a block of this heap. If it is not a small block of this heap, or its magazine is
-    /// full, nothing is done, and the error is what is known of it: [`Miss`].
+    /// What this heap's window of the slab map says of a block; `None` if it is not in the window.
     ///
     /// # Safety
     /// `this` is [`tls::heap`]'s; `block` is anything.
     #[inline(always)]
-    pub(crate) unsafe fn push(this: *mut Self, block: *mut u8) -> Result<(), Miss> {
-        // SAFETY: the index is inside the window's leaf. An entry that differs from the tag by a
-        // class's number is that of a slab of this heap: then the class has a top, and the slot
-        // above a top that is not full is in its magazine. A heap that is none matches no entry.
+    pub(crate) unsafe fn look(this: *const Self, block: *mut u8) -> Option<Look> {
+        // SAFETY: the index is inside the window's leaf.
         unsafe {
             let at = (block as usize >> crate::base::size::SLOT_SHIFT)
                 .wrapping_sub((*this).window.first);
             if at >= map::LEAF_SLOTS {
-                return Err(Miss::OUTSIDE);
+                return None;
             }
             let entry = (*(*this).window.leaf.add(at)).load(core::sync::atomic::Ordering::Relaxed);
-            let class = entry as usize ^ (*this).tag;
-            if class >= N_CLASSES {
-                return Err(Miss(class));
-            }
+            Some(Look(entry as usize ^ (*this).tag))
+        }
+    }
+
+    /// Pushes a block of this heap. False, and nothing is done, if it is not a small block of this
+    /// heap, or its magazine is full.
+    ///
+    /// # Safety
+    /// `this` is [`tls::heap`]'s, and `look` is what it sees of the block.
+    #[inline(always)]
+    pub(crate) unsafe fn push(this: *mut Self, block: *mut u8, look: Look) -> bool {
+        let class = look.0;
+        if class >= N_CLASSES {
+            return false;
+        }
+        // SAFETY: an entry that differs from the tag by a class's number is that of a slab of this
+        // heap: then the class has a top, and the slot above a top that is not full is in its
+        // magazine. A heap that is none matches no entry.
+        unsafe {
             let top_of = (&raw mut (*this).tops).cast::<Top>().add(class);
             let above = (*top_of).add(1);
             if above as usize & (magazine::BYTES - 1) == 0 {
-                return Err(Miss(class));
+                return false;
             }
             above.write(block);
             *top_of = above;
-            Ok(())
+            true
         }
     }
 
