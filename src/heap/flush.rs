@@ -184,7 +184,14 @@ impl Heap {
             if (*slab).state == State::Full {
                 state.unlink(slab);
                 state.link(slab, State::Partial);
+                // With another one, an empty slab is not needed any more.
+                let end = state.partial_end;
+                if end != slab && (*end).free == (*end).watermark {
+                    state.unlink(end);
+                    self.release(end);
+                }
             }
+            let state = &mut self.classes[(*slab).class as usize];
             // The last slab with free blocks stays: it serves the next refill.
             if (*slab).free == (*slab).watermark && state.partial != state.partial_end {
                 state.unlink(slab);

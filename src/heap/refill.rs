@@ -194,8 +194,8 @@ pub(super) fn report(misuse: Misuse, address: usize) -> ! {
 }
 
 impl ClassState {
-    /// Puts a slab that is in no list into the one for `state`: one with free blocks at the end,
-    /// unless it is the first.
+    /// Puts a slab that is in no list into the one for `state`, in front: one that has just been full
+    /// is filled again first, so that those that empty can empty.
     pub(super) unsafe fn link(&mut self, slab: *mut Slab, state: State) {
         // SAFETY: slabs of this heap only.
         unsafe {
@@ -210,14 +210,14 @@ impl ClassState {
                     self.full = slab;
                 }
                 _ => {
-                    (*slab).prev = self.partial_end;
-                    (*slab).next = null_mut();
-                    if self.partial_end.is_null() {
-                        self.partial = slab;
+                    (*slab).prev = null_mut();
+                    (*slab).next = self.partial;
+                    if self.partial.is_null() {
+                        self.partial_end = slab;
                     } else {
-                        (*self.partial_end).next = slab;
+                        (*self.partial).prev = slab;
                     }
-                    self.partial_end = slab;
+                    self.partial = slab;
                 }
             }
         }
