@@ -201,16 +201,7 @@ fn measure(run: &Run) -> Result<()> {
     let benches = benches(&asked, scale)?;
     let workloads = Workloads::build()?;
     let allocators = ready(&run.alloc)?;
-    let mut circumstances = Circumstances::read(scale);
-    circumstances.allocators = allocators
-        .iter()
-        .map(|r| (r.name().to_string(), r.version.clone()))
-        .collect();
-    let path = run
-        .out
-        .clone()
-        .unwrap_or_else(|| paths::results().join(format!("{}.jsonl", circumstances.time)));
-    let mut writer = Writer::create(&path, &circumstances)?;
+    let (circumstances, path, mut writer) = open_results(scale, &allocators, run.out.as_ref(), "")?;
     let plan = Plan {
         workloads: &workloads,
         benches: &benches,
@@ -228,6 +219,24 @@ fn measure(run: &Run) -> Result<()> {
     print!("{}", table::render(&table::rows(&results), &names));
     println!("saved in {}", path.display());
     Ok(())
+}
+
+/// Starts a file of results: `out`, or one called after the time with `prefix` before it.
+fn open_results(
+    scale: Scale,
+    allocators: &[Ready],
+    out: Option<&PathBuf>,
+    prefix: &str,
+) -> Result<(Circumstances, PathBuf, Writer)> {
+    let mut circumstances = Circumstances::read(scale);
+    circumstances.allocators = allocators
+        .iter()
+        .map(|r| (r.name().to_string(), r.version.clone()))
+        .collect();
+    let name = format!("{prefix}{}.jsonl", circumstances.time);
+    let path = out.cloned().unwrap_or_else(|| paths::results().join(name));
+    let writer = Writer::create(&path, &circumstances)?;
+    Ok((circumstances, path, writer))
 }
 
 fn isolated(run: &Isolate) -> Result<()> {
@@ -249,16 +258,8 @@ fn isolated(run: &Isolate) -> Result<()> {
     };
     let hakmem = ready(&[asked])?.swap_remove(0);
     let variants = isolate::variants(&hakmem, &run.feature);
-    let mut circumstances = Circumstances::read(scale);
-    circumstances.allocators = variants
-        .iter()
-        .map(|r| (r.name().to_string(), r.version.clone()))
-        .collect();
-    let path = run
-        .out
-        .clone()
-        .unwrap_or_else(|| paths::results().join(format!("isolate-{}.jsonl", circumstances.time)));
-    let mut writer = Writer::create(&path, &circumstances)?;
+    let (circumstances, path, mut writer) =
+        open_results(scale, &variants, run.out.as_ref(), "isolate-")?;
     let plan = Plan {
         workloads: &workloads,
         benches: &benches,

@@ -156,7 +156,7 @@ pub(super) fn emptied(slab: *mut Slab) {
     }
     check_process();
     let mut list = LISTS[class.number()].lock();
-    // SAFETY: headers stay. If the slab is an orphan, the holder of the lock owns it.
+    // SAFETY: the caller's delivery is still counted, so the header stays. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
         if map::lookup(Slab::base(slab)) != orphan
             || (&raw const (*slab).state).read_volatile() != State::Orphan

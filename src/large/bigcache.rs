@@ -7,40 +7,17 @@ use super::policy;
 use super::records::Record;
 use super::store::Bins;
 
-/// The blocks, and how often one was wanted.
-pub(super) struct BigCache {
-    /// The blocks.
-    pub(super) bins: Bins,
-    /// Takes that found one, and that did not.
-    pub(super) hits: u64,
-    /// See `hits`.
-    pub(super) misses: u64,
-    /// Blocks that went back to the system.
-    pub(super) evictions: u64,
-}
-
-impl BigCache {
-    /// Empty.
-    pub(super) const NEW: Self = Self {
-        bins: Bins::NEW,
-        hits: 0,
-        misses: 0,
-        evictions: 0,
+/// A block for `need` bytes: the site's own if there is one.
+pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u32> {
+    let rank = |record: &Record| {
+        let (room, own) = (record.mapped(), record.key() == key);
+        if !record.address().is_multiple_of(align) {
+            None
+        } else if policy::fits(room, policy::mapped(need)) {
+            Some(if own { 3 } else { 1 })
+        } else {
+            (own && policy::fits_loosely(room, need)).then_some(2)
+        }
     };
-
-    /// A block for `need` bytes: the site's own if there is one.
-    pub(super) fn find(&self, need: usize, align: usize, key: u32) -> Option<u32> {
-        let rank = |record: &Record| {
-            let (room, own) = (record.mapped(), record.key() == key);
-            if !record.address().is_multiple_of(align) {
-                None
-            } else if policy::fits(room, policy::mapped(need)) {
-                Some(if own { 3 } else { 1 })
-            } else {
-                (own && policy::fits_loosely(room, need)).then_some(2)
-            }
-        };
-        self.bins
-            .find(need, need + need / 2 + policy::mapped(1), 3, rank)
-    }
+    bins.find(need, need + need / 2 + policy::mapped(1), 3, rank)
 }

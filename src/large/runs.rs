@@ -51,7 +51,7 @@ pub(super) unsafe fn cell<'a>(p: NonNull<u8>) -> Result<&'a WordCell, Misuse> {
         return Err(Misuse::NotABlock);
     }
     let header = (at & !(SUPERSLAB - 1)) as *const Header;
-    // SAFETY: the map entry says that the SuperSlab has a Header, and headers are never unmapped.
+    // SAFETY: the map entry says that the SuperSlab has a Header, which stays while a run in it lives.
     unsafe { Ok(&(*header).words[page]) }
 }
 

@@ -5,14 +5,13 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::audit;
-use super::bigcache::BigCache;
 use super::direct::Found;
 use super::policy::{self, Density};
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
 use super::sites::Sites;
-use super::whale::Whale;
+use super::store::Cache;
+use super::{audit, bigcache, whale};
 use crate::base::{SLOT, knobs};
 use crate::os;
 use crate::space::warm;
@@ -25,9 +24,9 @@ pub(super) struct Shelf {
     /// Addresses without memory.
     pub(super) ranges: Ranges,
     /// Kept blocks of up to 16 MiB.
-    pub(super) big: BigCache,
+    pub(super) big: Cache,
     /// Larger ones.
-    pub(super) whale: Whale,
+    pub(super) whale: Cache,
     /// Kept blocks by age: those in the warm budget, and those that sites have earned.
     pub(super) warm: List,
     /// See `warm`.
@@ -47,8 +46,8 @@ pub(super) struct Shelf {
 static SHELF: Lock<Shelf> = Lock::new(Shelf {
     numbers: Numbers::NEW,
     ranges: Ranges::NEW,
-    big: BigCache::NEW,
-    whale: Whale::NEW,
+    big: Cache::NEW,
+    whale: Cache::NEW,
     warm: List::NEW,
     earned: List::NEW,
     sites: Sites::NEW,
@@ -160,11 +159,11 @@ impl Shelf {
         if self.kept == 0 {
             return None;
         }
-        if let Some(n) = self.big.find(need, align, key) {
+        if let Some(n) = bigcache::find(&self.big.bins, need, align, key) {
             self.big.hits += 1;
             return Some(n);
         }
-        let n = self.whale.find(need, align, key)?;
+        let n = whale::find(&self.whale.bins, need, align, key)?;
         self.whale.hits += 1;
         Some(n)
     }
@@ -391,8 +390,8 @@ pub(super) unsafe fn after_fork() {
         }
         shelf.numbers.abandon();
         shelf.ranges = Ranges::NEW;
-        shelf.big = BigCache::NEW;
-        shelf.whale = Whale::NEW;
+        shelf.big = Cache::NEW;
+        shelf.whale = Cache::NEW;
         shelf.warm = List::NEW;
         shelf.earned = List::NEW;
         shelf.kept = 0;

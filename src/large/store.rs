@@ -110,3 +110,25 @@ impl Bins {
         true
     }
 }
+
+/// Freed mappings that are kept, and how often one was wanted.
+pub(super) struct Cache {
+    /// The mappings.
+    pub(super) bins: Bins,
+    /// Takes that found one, and that did not.
+    pub(super) hits: u64,
+    /// See `hits`.
+    pub(super) misses: u64,
+    /// Mappings that went back to the system.
+    pub(super) evictions: u64,
+}
+
+impl Cache {
+    /// Empty.
+    pub(super) const NEW: Self = Self {
+        bins: Bins::NEW,
+        hits: 0,
+        misses: 0,
+        evictions: 0,
+    };
+}

@@ -7,45 +7,23 @@ use super::policy;
 use super::records::Record;
 use super::store::Bins;
 
-/// The blocks, and how often one was wanted.
-pub(super) struct Whale {
-    /// The blocks.
-    pub(super) bins: Bins,
-    /// Takes that found one, and that did not.
-    pub(super) hits: u64,
-    /// See `hits`.
-    pub(super) misses: u64,
-    /// Blocks that went back to the system.
-    pub(super) evictions: u64,
-}
-
-impl Whale {
-    /// Empty.
-    pub(super) const NEW: Self = Self {
-        bins: Bins::NEW,
-        hits: 0,
-        misses: 0,
-        evictions: 0,
+/// A block for `need` bytes.
+pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u32> {
+    let grows = policy::is_growing(key);
+    let limit = if grows {
+        usize::MAX
+    } else {
+        need + need / 4 + policy::mapped(1)
     };
-
-    /// A block for `need` bytes.
-    pub(super) fn find(&self, need: usize, align: usize, key: u32) -> Option<u32> {
-        let grows = policy::is_growing(key);
-        let limit = if grows {
-            usize::MAX
+    let rank = |record: &Record| {
+        if !record.address().is_multiple_of(align) {
+            None
+        } else if record.key() == key && grows {
+            Some(3)
         } else {
-            need + need / 4 + policy::mapped(1)
-        };
-        let rank = |record: &Record| {
-            if !record.address().is_multiple_of(align) {
-                None
-            } else if record.key() == key && grows {
-                Some(3)
-            } else {
-                policy::fits(record.mapped(), policy::mapped(need))
-                    .then(|| if record.key() == key { 2 } else { 1 })
-            }
-        };
-        self.bins.find(need, limit, if grows { 3 } else { 2 }, rank)
-    }
+            policy::fits(record.mapped(), policy::mapped(need))
+                .then(|| if record.key() == key { 2 } else { 1 })
+        }
+    };
+    bins.find(need, limit, if grows { 3 } else { 2 }, rank)
 }

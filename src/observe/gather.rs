@@ -54,7 +54,7 @@ impl Sink<'_> {
 /// Reads a word that another thread may be changing.
 ///
 /// # Safety
-/// `at` is in a structure that is never unmapped, and any value that another thread may be writing
+/// `at` is in a structure that stays mapped meanwhile, and any value that another thread may be writing
 /// is valid.
 unsafe fn racy<T: Copy>(at: *const T) -> T {
     // SAFETY: the caller's. Volatile: read once, whatever is done with the value.
@@ -167,7 +167,7 @@ impl Small {
     }
 
     fn add_slab(&mut self, slab: *mut Slab, totals: &mut Snapshot, sink: &mut Sink<'_>) {
-        // SAFETY: headers are never unmapped; any bits are a valid integer.
+        // SAFETY: `each_slab` holds the pool's lock, so headers stay; any bits are a valid integer.
         let (number, watermark, free, holes) = unsafe {
             (
                 racy(&raw const (*slab).class),

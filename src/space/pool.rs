@@ -616,7 +616,7 @@ pub(crate) fn each_slab(mut f: impl FnMut(*mut Slab)) {
     let pool = POOL.lock();
     let mut ss = pool.last;
     while !ss.is_null() {
-        // SAFETY: headers are never unmapped.
+        // SAFETY: a SuperSlab is unmapped under the lock only.
         unsafe {
             if !(*ss).lent {
                 for slot in 1..SLOTS {
