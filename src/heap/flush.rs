@@ -2,7 +2,6 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::refill::report;
 use super::{Heap, current, magazine, orphans, tls};
@@ -11,6 +10,7 @@ use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
 use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{map, warm};
+use crate::sync::primitive::{AtomicU32, AtomicU64};
 
 /// Bytes in the stack of full magazines of a class, at most.
 const STACK_BYTES: usize = 1 << 20;

@@ -2,16 +2,13 @@
 //! back.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::refill::report;
 use crate::base::{Class, N_CLASSES};
 use crate::slab::{self, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
+use crate::sync::primitive::{AtomicU32, fence};
 use crate::sync::{SpinLock, check_process};
 
 /// Orphans of a class; the slabs in the list have state `Orphan` and no others have. Those that may

@@ -6,14 +6,12 @@
 //! heap refills or flushes, and when its thread ends.
 
 use core::ptr::{null, null_mut};
-use core::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Relaxed, Release},
-};
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::orphans;
 use super::refill::report;
 use crate::slab::{Misuse, Slab, remote};
+use crate::sync::primitive::{AtomicU32, AtomicU64};
 
 const LEN: usize = 8;
 /// Frees after which everything goes out.

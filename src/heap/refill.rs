@@ -2,7 +2,7 @@
 //! threads have freed, from orphans, from a fresh slab; in this order.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{Ordering::SeqCst, fence};
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::{ClassState, Heap, magazine, orphans};
 use crate::base::class::MAGAZINE_MAX;
@@ -10,6 +10,7 @@ use crate::base::{Class, PAGE, knobs};
 use crate::os;
 use crate::slab::{self, Misuse, Slab, State};
 use crate::space::warm;
+use crate::sync::primitive::fence;
 
 /// Blocks of a class's first refill; later ones double.
 const FIRST_WANT: usize = 8;

@@ -7,7 +7,10 @@
 pub(crate) mod remote;
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 pub(crate) use crate::base::Misuse;
 pub(crate) use crate::space::superslab::{Slab, State};
@@ -296,7 +299,7 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
             }
             // ORDERING: SeqCst pairs with the fetch_or in `remote::deliver`: what the freeing
             // thread did with the block happened before, and see there for the notice.
-            let bits = word.swap(0, core::sync::atomic::Ordering::SeqCst);
+            let bits = word.swap(0, SeqCst);
             let own = words.add(w);
             if *own & bits != 0 {
                 return Err(Misuse::DoubleFree);

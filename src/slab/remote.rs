@@ -13,14 +13,11 @@
 //! * A slab that reaches a heap that does not own it any more is sent on.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, Release, SeqCst},
-    fence,
-};
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use super::{Misuse, Slab};
 use crate::space::map::{self, Kind};
+use crate::sync::primitive::{AtomicPtr, AtomicU32, AtomicU64, fence, yield_now};
 
 /// The owner number of slabs whose thread is gone.
 pub(crate) const ORPHAN: u32 = map::Entry::OWNERS - 1;
@@ -115,7 +112,7 @@ impl Queue {
 
 /// Finds the queue of the heap with a number; set once, by `heap`, which layers above.
 pub(crate) type Finder = fn(u32) -> Option<&'static Queue>;
-static FINDER: AtomicPtr<()> = AtomicPtr::new(null_mut());
+static FINDER: core::sync::atomic::AtomicPtr<()> = core::sync::atomic::AtomicPtr::new(null_mut());
 
 /// Tells this module how queues are found. Before the first heap exists.
 pub(crate) fn set_finder(finder: Finder) {
@@ -207,7 +204,7 @@ fn notify(slab: *mut Slab) {
                 // Closed between our look at the map and the push: the map says more now, or as
                 // soon as the dying thread gets to it.
                 if map::lookup(Slab::base(slab)) == entry {
-                    crate::os::yield_now();
+                    yield_now();
                 }
                 continue;
             }

@@ -8,14 +8,12 @@
 //! owner is a heap's number. Memory that is not ours has entry 0.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::base::size::{ADDRESS_BITS, SLOT_SHIFT};
 use crate::base::{Class, N_CLASSES};
 use crate::os;
+use crate::sync::primitive::{AtomicPtr, AtomicU32};
 
 /// log2 of the slots that a leaf describes.
 const LEAF_SHIFT: u32 = 18;

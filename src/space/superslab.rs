@@ -19,11 +19,12 @@
 //! pending; until then it stays mapped and costs a page.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicBool;
 
 use crate::base::class::{LONG_SHIFT, SHORT_SHIFT};
 use crate::base::size::SLOT_SHIFT;
 use crate::base::{ClassInfo, PAGE, SLOT, SLOTS, SUPERSLAB};
+use crate::sync::primitive::{AtomicPtr, AtomicU32, AtomicU64};
 
 const SHORT_AT: usize = PAGE;
 const SHORT_REMOTE_AT: usize = 2 * PAGE;

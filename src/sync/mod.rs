@@ -4,12 +4,17 @@
 //! sections of a few instructions, and yields while it waits. Neither is held across fork by
 //! anyone: a child resets them (`reset`), and what they guard must bear that.
 
+pub(crate) mod primitive;
+
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
-    AtomicPtr, AtomicU32,
+    AtomicPtr,
     Ordering::{Acquire, Relaxed, Release},
 };
+
+pub(crate) use primitive::SpinLock;
+use primitive::{AtomicU32, futex_wait, futex_wake};
 
 use crate::os;
 
@@ -51,8 +56,8 @@ fn enter_new_process() {
     }
 }
 
-/// A lock for O(1) sections without system calls. Call [`check_process`] before it.
-pub(crate) type SpinLock<T> = spin::mutex::SpinMutex<T, Yield>;
+/// Looks before a thread sleeps. A model needs one of a kind.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 64 };
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -96,7 +101,7 @@ impl<T> Lock<T> {
 
     #[cold]
     fn wait(&self) {
-        for _ in 0..64 {
+        for _ in 0..SPINS {
             core::hint::spin_loop();
             // ORDERING: as in lock().
             if self.state.load(Relaxed) == FREE
@@ -112,7 +117,7 @@ impl<T> Lock<T> {
         while self.state.swap(WAITED_FOR, Acquire) != FREE {
             // A signal handler may have forked while we waited; then nobody else is left to wait for.
             check_process();
-            os::futex_wait(&self.state, WAITED_FOR);
+            futex_wait(&self.state, WAITED_FOR);
         }
     }
 
@@ -161,7 +166,7 @@ impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in Lock::lock.
         if self.lock.state.swap(FREE, Release) == WAITED_FOR {
-            os::futex_wake(&self.lock.state);
+            futex_wake(&self.lock.state);
         }
     }
 }
@@ -188,5 +193,46 @@ mod tests {
             }
         });
         assert_eq!(LOCK.lock().0, 80_000);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    extern crate std;
+    use loom::{cell::UnsafeCell, thread};
+    use std::sync::Arc;
+
+    /// `threads` take the lock and let it go, the calling one among them; loom sees an access to the
+    /// value that the lock does not order, and a sleeper that nobody wakes.
+    fn threads_take_it(threads: usize) {
+        let lock = Arc::new(Lock::new(UnsafeCell::new(0)));
+        drop(lock.lock());
+        let take = |lock: &Lock<UnsafeCell<usize>>| {
+            // SAFETY: loom checks that nobody else does.
+            lock.lock().with_mut(|value| unsafe { *value += 1 });
+        };
+        let others: std::vec::Vec<_> = (1..threads)
+            .map(|_| {
+                let lock = lock.clone();
+                thread::spawn(move || take(&lock))
+            })
+            .collect();
+        take(&lock);
+        for other in others {
+            other.join().unwrap();
+        }
+        // SAFETY: as above.
+        assert_eq!(lock.lock().with(|value| unsafe { *value }), threads);
+    }
+
+    #[test]
+    fn the_lock_excludes_and_wakes_two() {
+        primitive::model(None, || threads_take_it(2));
+    }
+
+    #[test]
+    fn the_lock_excludes_and_wakes_three() {
+        primitive::model(Some(2), || threads_take_it(3));
     }
 }

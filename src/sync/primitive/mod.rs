@@ -1,0 +1,22 @@
+//! The atomic words by which threads talk to each other: core's, or in a model loom's.
+//!
+//! The protocols (the remote words and their queues, orphans, the slab map, the futex lock) take their
+//! words from here, so that the models run the code that the library runs. Counters for reports, and
+//! what is set once before the second thread, are core's everywhere.
+
+#[cfg(not(all(test, loom)))]
+mod real {
+    pub(crate) use crate::os::{futex_wait, futex_wake, yield_now};
+    pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+
+    /// A lock for O(1) sections without system calls. Call
+    /// [`check_process`](crate::sync::check_process) before it.
+    pub(crate) type SpinLock<T> = spin::mutex::SpinMutex<T, crate::sync::Yield>;
+}
+#[cfg(not(all(test, loom)))]
+pub(crate) use real::*;
+
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, loom))]
+pub(crate) use model::*;

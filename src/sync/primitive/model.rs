@@ -1,0 +1,329 @@
+//! Words that loom sees while a [`model`] runs, and core's atomics at other times.
+//!
+//! loom's own types cannot stand in statics, in zeroed memory, or in a header whose layout is fixed.
+//! So a word here is core's, of the same size; within a model its address stands for a word of
+//! loom's, made at the first use with the value that the memory holds. The memory itself is not
+//! written, so each execution of a model starts with the same values.
+//!
+//! loom knows no single order of sequentially consistent accesses, only of fences. What the code
+//! relies on beyond release and acquire is what x86-64, the only target, gives: a sequentially
+//! consistent store or read-modify-write is a full barrier. So they are fences here, too.
+
+#![expect(dead_code, reason = "each kind of word has the same operations")]
+
+extern crate std;
+
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::Ordering::{self, Relaxed, SeqCst};
+use core::sync::atomic::{self as core_atomic};
+use loom::sync::atomic as loom_atomic;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+std::thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What loom has for the words of this execution, by address.
+    static WORDS: RefCell<HashMap<usize, Rc<dyn Any>>> = RefCell::new(HashMap::new());
+}
+
+/// Runs `body` in every order that matters, with at most `preemptions` switches away from a thread
+/// that could go on; `None`: with any number. All models of the process, one after the other: they
+/// share its statics.
+pub(crate) fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.max_branches = builder.max_branches.max(10_000);
+    let executions = std::sync::Arc::new(core_atomic::AtomicUsize::new(0));
+    let counted = executions.clone();
+    RUNNING.set(true);
+    let _running = Running;
+    builder.check(move || {
+        WORDS.with_borrow_mut(HashMap::clear);
+        counted.fetch_add(1, Relaxed);
+        body();
+    });
+    std::println!("{} executions", executions.load(Relaxed));
+}
+
+struct Running;
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(false);
+        WORDS.with_borrow_mut(HashMap::clear);
+    }
+}
+
+/// loom's `T` for the word at `address`, or `None` outside a model.
+fn word<T: 'static>(address: usize, make: impl FnOnce() -> T) -> Option<Rc<T>> {
+    if !RUNNING.get() {
+        return None;
+    }
+    let known = WORDS.with_borrow(|words| words.get(&address).cloned());
+    let word = known.unwrap_or_else(|| {
+        let made: Rc<dyn Any> = Rc::new(make());
+        WORDS.with_borrow_mut(|words| words.insert(address, made.clone()));
+        made
+    });
+    Some(word.downcast().expect("a word has one type"))
+}
+
+/// As x86-64 has it; see the module.
+pub(crate) fn fence(order: Ordering) {
+    if RUNNING.get() {
+        loom_atomic::fence(order);
+    } else {
+        core_atomic::fence(order);
+    }
+}
+
+fn barrier(order: Ordering) {
+    if order == SeqCst {
+        loom_atomic::fence(SeqCst);
+    }
+}
+
+fn barriers<T>(order: Ordering, access: impl FnOnce() -> T) -> T {
+    barrier(order);
+    let result = access();
+    barrier(order);
+    result
+}
+
+/// Lets another thread run.
+pub(crate) fn yield_now() {
+    if RUNNING.get() {
+        loom::thread::yield_now();
+    } else {
+        crate::os::yield_now();
+    }
+}
+
+macro_rules! atomic {
+    ($name:ident($($t:ident)?), $value:ty, $core:ty, $loom:ty, $to:expr, $from:expr) => {
+        /// See the module.
+        #[repr(transparent)]
+        pub(crate) struct $name$(<$t>)?($core);
+
+        impl$(<$t>)? $name$(<$t>)? {
+            pub(crate) const fn new(value: $value) -> Self {
+                Self(<$core>::new(value))
+            }
+
+            fn word(&self) -> Option<Rc<$loom>> {
+                // Even where loom knows the word, so that an access to memory that is unmapped is
+                // seen. SAFETY: a valid word.
+                let now = unsafe { self.0.as_ptr().read_volatile() };
+                word(self.0.as_ptr() as usize, || <$loom>::new($to(now)))
+            }
+
+            #[track_caller]
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                match self.word() {
+                    Some(word) => $from(word.load(order)),
+                    None => self.0.load(order),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                match self.word() {
+                    Some(word) => barriers(order, || word.store($to(value), order)),
+                    None => self.0.store(value, order),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                match self.word() {
+                    Some(word) => barriers(order, || $from(word.swap($to(value), order))),
+                    None => self.0.swap(value, order),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange(
+                &self,
+                old: $value,
+                new: $value,
+                order: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                match self.word() {
+                    Some(word) => barriers(order, || {
+                        word.compare_exchange($to(old), $to(new), order, failure)
+                            .map($from)
+                            .map_err($from)
+                    }),
+                    None => self.0.compare_exchange(old, new, order, failure),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                old: $value,
+                new: $value,
+                order: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.compare_exchange(old, new, order, failure)
+            }
+        }
+    };
+}
+
+macro_rules! arithmetic {
+    ($name:ident, $value:ty) => {
+        impl $name {
+            #[track_caller]
+            pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                match self.word() {
+                    Some(word) => barriers(order, || word.fetch_add(value, order)),
+                    None => self.0.fetch_add(value, order),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                match self.word() {
+                    Some(word) => barriers(order, || word.fetch_sub(value, order)),
+                    None => self.0.fetch_sub(value, order),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                match self.word() {
+                    Some(word) => barriers(order, || word.fetch_or(value, order)),
+                    None => self.0.fetch_or(value, order),
+                }
+            }
+        }
+    };
+}
+
+fn same<T>(value: T) -> T {
+    value
+}
+
+atomic!(
+    AtomicU32(),
+    u32,
+    core_atomic::AtomicU32,
+    loom_atomic::AtomicU32,
+    same,
+    same
+);
+atomic!(
+    AtomicU64(),
+    u64,
+    core_atomic::AtomicU64,
+    loom_atomic::AtomicU64,
+    same,
+    same
+);
+atomic!(
+    AtomicPtr(T),
+    *mut T,
+    core_atomic::AtomicPtr<T>,
+    loom_atomic::AtomicUsize,
+    |p: *mut T| p.expose_provenance(),
+    core::ptr::with_exposed_provenance_mut
+);
+arithmetic!(AtomicU32, u32);
+arithmetic!(AtomicU64, u64);
+
+/// What loom has for threads that sleep on a word. The address is made different from the word's.
+type Sleepers = (loom::sync::Mutex<()>, loom::sync::Condvar);
+fn sleepers(word: &AtomicU32) -> Option<Rc<Sleepers>> {
+    self::word(word.0.as_ptr() as usize + 1, || {
+        (loom::sync::Mutex::new(()), loom::sync::Condvar::new())
+    })
+}
+
+/// Sleeps while `word` has the value `expected`, until it is woken: without a limit of time, so that
+/// loom sees who is never woken.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    let Some(sleepers) = sleepers(word) else {
+        return crate::os::futex_wait(&word.0, expected);
+    };
+    let awake = sleepers.0.lock().expect("no panic under it");
+    if word.load(Relaxed) == expected {
+        drop(sleepers.1.wait(awake));
+    }
+}
+
+/// Wakes one thread that sleeps on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let Some(sleepers) = sleepers(word) else {
+        return crate::os::futex_wake(&word.0);
+    };
+    let awake = sleepers.0.lock();
+    sleepers.1.notify_one();
+    drop(awake);
+}
+
+/// In a model, loom's mutex around spin's lock, which is then always free.
+pub(crate) struct SpinLock<T> {
+    spin: spin::mutex::SpinMutex<T, super::super::Yield>,
+}
+
+/// The lock is held while this lives.
+pub(crate) struct SpinGuard<'a, T> {
+    // In the order in which they are dropped.
+    spin: spin::mutex::SpinMutexGuard<'a, T>,
+    _held: Option<loom::sync::MutexGuard<'static, ()>>,
+    _mutex: Option<Rc<loom::sync::Mutex<()>>>,
+}
+
+impl<T> SpinLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self {
+            spin: spin::mutex::SpinMutex::new(value),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+        let mutex = word(&raw const *self as usize, || loom::sync::Mutex::new(()));
+        let held = mutex.as_ref().map(|mutex| {
+            // SAFETY: the guard is dropped before the mutex.
+            let mutex: &'static loom::sync::Mutex<()> = unsafe { &*Rc::as_ptr(mutex) };
+            mutex.lock().expect("no panic under it")
+        });
+        SpinGuard {
+            spin: self.spin.lock(),
+            _held: held,
+            _mutex: mutex,
+        }
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.spin.is_locked()
+    }
+
+    /// # Safety
+    /// The holder does not exist any more.
+    pub(crate) unsafe fn force_unlock(&self) {
+        // SAFETY: the caller's.
+        unsafe { self.spin.force_unlock() };
+    }
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.spin
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.spin
+    }
+}
