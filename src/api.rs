@@ -102,7 +102,7 @@ pub unsafe fn calloc(n: usize, size: usize) -> *mut c_void {
 
 /// Makes a block at least `size` bytes large, moving it if need be, and keeping its content up to
 /// the smaller size. NULL for `block` asks for a new one. NULL: out of memory, errno is ENOMEM, and
-/// the block is as it was.
+/// the block is as it was; a smaller size never fails.
 ///
 /// # Safety
 /// As [`free`], unless NULL is returned.
@@ -321,6 +321,7 @@ fn give_everything_back() -> bool {
     large::trim();
     pool::purge_to(0);
     pool::unmap_empty();
+    os::unmap_refused();
     given() > before
 }
 
@@ -423,6 +424,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         } else {
             0
         };
+        let errno = *libc::__errno_location();
         let growing =
             size > old && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
         let new = if growing {
@@ -443,8 +445,14 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
                 .copy_from_nonoverlapping(start.as_ptr(), old.min(size));
             free(block);
             Heap::set_chain(tls::heap(), new.cast(), chain);
+            new
+        } else if size <= old {
+            // Too large, but there is none that fits: programs do not expect shrinking to fail.
+            *libc::__errno_location() = errno;
+            block
+        } else {
+            new
         }
-        new
     }
 }
 
@@ -481,8 +489,8 @@ pub fn good_size(size: usize) -> usize {
     }
 }
 
-/// Gives free memory back to the system: what this thread keeps, and everything that is warm. `pad`
-/// bytes may stay. True if anything was given back.
+/// Gives free memory back to the system: what this thread keeps, what is kept for threads without a
+/// heap, and everything that is warm. `pad` bytes may stay. True if anything was given back.
 ///
 /// # Safety
 /// None; it is an operation on the whole process.
@@ -493,11 +501,16 @@ pub unsafe fn trim(pad: usize) -> bool {
         // SAFETY: the calling thread's.
         unsafe { Heap::trim(heap) };
     }
+    if let Some(shared) = heap::shared_if_made() {
+        // SAFETY: the heap is ours while it is locked.
+        unsafe { Heap::trim(shared.heap()) };
+    }
     large::trim();
     while warm::WARM.load(Relaxed) > pad as isize && pool::purge_to(pad) {}
     if pad == 0 {
         pool::unmap_empty();
     }
+    os::unmap_refused();
     os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed) > before
 }
 

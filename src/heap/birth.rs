@@ -78,9 +78,10 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
     if registry.count == 0 {
         remote::set_finder(queue_of);
         pool::set_nobody_delivers(nobody_delivers);
-        os::process::watch();
         sync::on_new_process(new_process);
     }
+    // Again if memory was too short the last time.
+    os::process::watch();
     let number = registry.count + 1;
     let slot = TABLE.get(number as usize / CHUNK)?;
     if number >= super::NOBODY {
@@ -258,6 +259,12 @@ pub(crate) fn shared() -> Option<SharedHeap> {
         shared.0 = take()?;
     }
     Some(SharedHeap(shared))
+}
+
+/// The same heap, if it was ever needed.
+pub(crate) fn shared_if_made() -> Option<SharedHeap> {
+    let shared = SHARED.lock();
+    (!shared.0.is_null()).then_some(SharedHeap(shared))
 }
 
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.

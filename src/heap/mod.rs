@@ -13,7 +13,7 @@ mod outbox;
 mod refill;
 pub(crate) mod tls;
 
-pub(crate) use birth::{current, each_heap, new_process, shared};
+pub(crate) use birth::{current, each_heap, new_process, shared, shared_if_made};
 pub(crate) use flush::{free_remote, is_mine};
 
 use core::ptr::null_mut;

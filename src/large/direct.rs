@@ -114,13 +114,17 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 unsafe { clear(record, need) };
             }
             let touched = record.touched();
-            let p = publish(n, record, record.address(), record.mapped(), need, key, 0)?;
-            record.set_touched(touched.max(need));
-            Some(p)
+            let p = publish(n, record, record.address(), record.mapped(), need, key, 0);
+            match p {
+                Some(_) => record.set_touched(touched.max(need)),
+                None => shelf::keep_range(n, record),
+            }
+            p
         }
         Found::Number {
             n,
             huge,
+            unproven,
             populate,
             crowded,
         } => {
@@ -142,7 +146,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 map_range(mapped, align)
             });
             let Some(start) = start else {
-                shelf::forget(n, huge, mapped);
+                shelf::forget(n, unproven);
                 return None;
             };
             let record = records::get(n)?;
@@ -152,10 +156,12 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 os::populate(start, need);
             }
             let p = publish(n, record, start.as_ptr() as usize, mapped, need, key, huge);
-            if p.is_none() {
+            if p.is_some() {
+                record.set_charge(unproven);
+            } else {
                 // SAFETY: just mapped, and nobody else knows of it.
-                unsafe { os::unmap(start, mapped) };
-                shelf::forget(n, huge, mapped);
+                unsafe { os::discard(start, mapped) };
+                shelf::forget(n, unproven);
             }
             p
         }
@@ -174,6 +180,8 @@ pub(super) enum Found {
         n: u32,
         /// Bits of [`flag`] if huge pages are to be asked for, or 0.
         huge: u32,
+        /// Bytes that count as unproven for it.
+        unproven: usize,
         /// Make it resident at once.
         populate: bool,
         /// There are very many ranges.
@@ -251,7 +259,7 @@ pub(super) fn release(n: u32, record: &Record) {
     // SAFETY: nobody uses the block any more.
     if (huge || !shelf::crowded()) && unsafe { os::unmap(start, mapped) } {
         CURSOR.store(address + mapped, Relaxed);
-        shelf::forget(n, 0, 0);
+        shelf::forget(n, 0);
     } else {
         // SAFETY: as above.
         let clean = unsafe { os::purge(start, mapped) };
@@ -259,7 +267,12 @@ pub(super) fn release(n: u32, record: &Record) {
         shelf::keep_range(n, record);
     }
     // Ranges kept while there were very many go as soon as there are not.
-    for _ in 0..4 {
+    release_ranges(4);
+}
+
+/// Gives kept ranges back, at most so many, unless there are very many. What the system refuses is kept.
+pub(super) fn release_ranges(most: usize) {
+    for _ in 0..most {
         let Some(n) = shelf::range_to_unmap() else {
             break;
         };
@@ -269,7 +282,7 @@ pub(super) fn release(n: u32, record: &Record) {
         };
         // SAFETY: the range has been taken out of the list.
         if unsafe { os::unmap(start, record.mapped()) } {
-            shelf::forget(n, 0, 0);
+            shelf::forget(n, 0);
         } else {
             shelf::keep_range(n, record);
             break;
@@ -333,7 +346,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         // With an entry of any kind the map has room for one: the one below cannot fail.
         if !map::set(target, 1, Entry::FOREIGN) {
             // SAFETY: the mapping is ours, and unused.
-            unsafe { os::unmap(target, to) };
+            unsafe { os::discard(target, to) };
             continue;
         }
         // The old entry goes first: as soon as the range is empty, another thread may map it anew.
@@ -347,7 +360,6 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
             return Resized::Moved(target);
         }
         map::set(start, 1, Entry::large(n));
-        // The target may be unmapped by now, and another thread's already.
         break;
     }
     Resized::No

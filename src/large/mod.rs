@@ -235,6 +235,7 @@ pub(crate) fn trim() {
     while let Some((n, record)) = shelf::evict_earned(true) {
         direct::release(n, record);
     }
+    direct::release_ranges(usize::MAX);
 }
 
 /// Sums for reports. What lies in the fronts of live threads counts as live here; their own

@@ -145,7 +145,7 @@ impl Record {
             .store(if on { flags | mask } else { flags & !mask }, Relaxed);
     }
 
-    /// Bytes that it counts for while cached.
+    /// Bytes that it counts for: in the budget while cached, as unproven before that.
     pub(super) fn charge(&self) -> usize {
         (self.flags.load(Relaxed) >> FLAG_BITS) as usize * SLOT
     }

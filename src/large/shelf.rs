@@ -200,7 +200,7 @@ pub(super) fn take(
     }
     shelf.sites.at(key, bin).missed(now);
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
-    let mut huge = 0;
+    let (mut huge, mut unproven) = (0, 0);
     if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded {
         if density == Density::Dense {
             huge = flag::HUGE;
@@ -211,7 +211,8 @@ pub(super) fn take(
             && shelf.unproven + mapped <= policy::UNPROVEN_HUGE
         {
             huge = flag::HUGE | flag::UNPROVEN;
-            shelf.unproven += mapped;
+            unproven = mapped;
+            shelf.unproven += unproven;
         }
     }
     if huge == 0 && align <= SLOT {
@@ -225,26 +226,23 @@ pub(super) fn take(
     let populate =
         huge == 0 && density == Density::Dense && need <= policy::BIG_MAX && knobs::POPULATE.get();
     let Some(n) = shelf.numbers.take() else {
-        if huge & flag::UNPROVEN != 0 {
-            shelf.unproven -= mapped;
-        }
+        shelf.unproven -= unproven;
         return None;
     };
     Some(Found::Number {
         n,
         huge,
+        unproven,
         populate,
         crowded,
     })
 }
 
-/// Gives a number back whose range is not mapped (any more). `huge` as [`take`] gave it, if the
+/// Gives a number back whose range is not mapped (any more). `unproven` as [`take`] gave it, if the
 /// block never came to be.
-pub(super) fn forget(n: u32, huge: u32, mapped: usize) {
+pub(super) fn forget(n: u32, unproven: usize) {
     let mut shelf = SHELF.lock();
-    if huge & flag::UNPROVEN != 0 {
-        shelf.unproven = shelf.unproven.saturating_sub(mapped);
-    }
+    shelf.unproven = shelf.unproven.saturating_sub(unproven);
     shelf.numbers.give(n);
 }
 
@@ -264,7 +262,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let bin = site_bin(key, mapped);
     if record.has(flag::UNPROVEN) {
         record.put(flag::UNPROVEN, false);
-        shelf.unproven = shelf.unproven.saturating_sub(mapped);
+        shelf.unproven = shelf.unproven.saturating_sub(record.charge());
         shelf.distrust |= looked == Some(Density::Sparse);
     }
     let site = shelf.sites.at(key, bin);

@@ -60,8 +60,8 @@ fn with_room(f: impl FnOnce(&mut Room)) -> bool {
     // SAFETY: the mapping is large and aligned enough, this function's alone, and zeroed: every field
     // of a Room is an integer, or made of integers.
     f(unsafe { start.cast::<Room>().as_mut() });
-    // SAFETY: the reference has ended. A refusal leaves a few pages mapped and nothing else.
-    unsafe { os::unmap(start, bytes) };
+    // SAFETY: the reference has ended.
+    unsafe { os::discard(start, bytes) };
     true
 }
 

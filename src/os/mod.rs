@@ -7,12 +7,15 @@
 
 mod fatal;
 pub(crate) mod process;
+mod refused;
 mod sys;
 
 pub(crate) use fatal::misuse;
 
+use refused::REFUSED;
+
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The kinds of calls that are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,12 +99,12 @@ pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
 /// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
 /// giving the ends back. The surplus is address space that is never touched.
 pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    aligned(map, hint, bytes, align)
+    aligned(map, hint, bytes, align, discard)
 }
 
 /// As [`reserve`], aligned as by [`map_aligned`].
 pub(crate) fn reserve_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    aligned(|_, bytes| reserve(bytes), 0, bytes, align)
+    aligned(|_, bytes| reserve(bytes), 0, bytes, align, discard_reserved)
 }
 
 fn aligned(
@@ -109,17 +112,18 @@ fn aligned(
     hint: usize,
     bytes: usize,
     align: usize,
+    discard: unsafe fn(NonNull<u8>, usize),
 ) -> Option<NonNull<u8>> {
     let start = map(hint, bytes)?;
     if start.as_ptr() as usize & (align - 1) == 0 {
         return Some(start);
     }
     // SAFETY: just mapped, nobody else knows of it.
-    unsafe { unmap(start, bytes) };
+    unsafe { discard(start, bytes) };
     let total = bytes.checked_add(align)?;
     let start = map(0, total)?;
     // SAFETY: as above; the middle is kept.
-    unsafe { Some(trim_to_aligned(start, total, bytes, align)) }
+    unsafe { Some(trim_to_aligned(start, total, bytes, align, discard)) }
 }
 
 /// Gives back what lies before and behind the first aligned `bytes` in the mapping at `start`.
@@ -131,18 +135,18 @@ unsafe fn trim_to_aligned(
     total: usize,
     bytes: usize,
     align: usize,
+    discard: unsafe fn(NonNull<u8>, usize),
 ) -> NonNull<u8> {
     let base = start.as_ptr() as usize;
     let aligned = (base + align - 1) & !(align - 1);
     let (head, tail) = (aligned - base, base + total - aligned - bytes);
-    // SAFETY: both ranges lie in the caller's mapping, outside what is returned. A failure (too
-    // many mappings) leaves unused address space behind, and no memory.
+    // SAFETY: both ranges lie in the caller's mapping, outside what is returned.
     unsafe {
         if head > 0 {
-            unmap(start, head);
+            discard(start, head);
         }
         if tail > 0 {
-            unmap(start.add(head + bytes), tail);
+            discard(start.add(head + bytes), tail);
         }
         start.add(head)
     }
@@ -154,13 +158,61 @@ unsafe fn trim_to_aligned(
 /// # Safety
 /// The range is the caller's, page-aligned, and nobody uses it any more.
 pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
-    // SAFETY: see above.
+    // SAFETY: the caller's.
+    let done = unsafe { unmap_once(start, bytes) };
+    if done && !REFUSED.is_empty() {
+        // Now it may take the others, too.
+        retry(false);
+    }
+    done
+}
+
+fn retry(all: bool) {
+    // SAFETY: what was refused is nobody's.
+    REFUSED.retry(all, |start, bytes| unsafe { unmap_once(start, bytes) });
+}
+
+unsafe fn unmap_once(start: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: the caller's.
     let result = unsafe { sys::call3(libc::SYS_munmap, start.as_ptr() as usize, bytes, 0) };
     let done = counted(Call::Unmap, result).is_ok();
     if done {
         UNMAPPED_BYTES.fetch_add(bytes as u64, Relaxed);
     }
     done
+}
+
+/// As [`unmap`], for what the caller could not keep: if the system refuses, it is asked again later.
+///
+/// # Safety
+/// As [`unmap`], and the range can be written.
+pub(crate) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if !unmap(start, bytes) {
+            REFUSED.add(start, bytes);
+        }
+    }
+}
+
+/// As [`discard`], for what [`reserve`] gave.
+///
+/// # Safety
+/// As [`unmap`].
+pub(crate) unsafe fn discard_reserved(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's. If the page cannot be used, the addresses are lost, and no memory.
+    unsafe {
+        if !unmap(start, bytes) && commit(start, crate::base::PAGE) {
+            REFUSED.add(start, bytes);
+        }
+    }
+}
+
+/// Offers what was refused to the system again.
+pub(crate) fn unmap_refused() {
+    if !REFUSED.is_empty() {
+        retry(true);
+    }
 }
 
 /// Makes reserved memory usable.
@@ -199,16 +251,17 @@ pub(crate) unsafe fn resize_in_place(start: NonNull<u8>, old: usize, new: usize)
 }
 
 /// Moves the pages of a mapping onto `to`, a range of `new` bytes that the caller has mapped. False
-/// when the system refuses: then the block is as it was, but `to` may be unmapped, and is not the
-/// caller's any more.
+/// when the system refuses: then the block is as it was, and `to` is not the caller's any more.
 ///
 /// # Safety
 /// Both ranges are the caller's; nobody uses the old addresses afterwards.
 pub(crate) unsafe fn move_to(start: NonNull<u8>, old: usize, to: NonNull<u8>, new: usize) -> bool {
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
-    // SAFETY: see above; MREMAP_FIXED replaces only the caller's reservation.
-    let result = unsafe {
-        sys::call6(
+    // SAFETY: see above; MREMAP_FIXED replaces only the caller's reservation. The seal is on its last
+    // page, where no huge page fits.
+    unsafe {
+        let seal = Seal::put(to.add(new - crate::base::PAGE));
+        let result = sys::call6(
             libc::SYS_mremap,
             start.as_ptr() as usize,
             old,
@@ -216,9 +269,43 @@ pub(crate) unsafe fn move_to(start: NonNull<u8>, old: usize, to: NonNull<u8>, ne
             flags,
             to.as_ptr() as usize,
             0,
-        )
-    };
-    counted(Call::Remap, result).is_ok()
+        );
+        let done = counted(Call::Remap, result).is_ok();
+        if !done && seal.holds() {
+            discard(to, new);
+        }
+        done
+    }
+}
+
+/// A mark on memory by which it is known again.
+///
+/// mremap refuses before it has unmapped the target, or, which is rarer, afterwards. In the second case
+/// another thread may have mapped the addresses by now, so they may be unmapped only if they are known
+/// to be what they were; and in the first, which is where there are too many mappings, they must be.
+struct Seal {
+    at: NonNull<[AtomicU32; 2]>,
+    value: u64,
+}
+
+impl Seal {
+    /// Marks a page.
+    ///
+    /// # Safety
+    /// It is the caller's, and can be written.
+    unsafe fn put(page: NonNull<u8>) -> Self {
+        let at = page.cast();
+        let value = (now_ns() ^ page.as_ptr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        // SAFETY: the caller's.
+        unsafe { at.cast::<u64>().write(value) };
+        Self { at, value }
+    }
+
+    /// Whether the mark is there. The kernel looks: the page may be gone.
+    fn holds(&self) -> bool {
+        let words = self.at.as_ptr().cast::<AtomicU32>();
+        (0..2).all(|i| futex_holds(words.wrapping_add(i), (self.value >> (32 * i)) as u32))
+    }
 }
 
 fn advise(kind: Call, start: NonNull<u8>, bytes: usize, advice: i32) -> bool {
@@ -284,7 +371,7 @@ pub(crate) fn resident(start: NonNull<u8>, out: &mut [u8]) -> bool {
 /// Sleeps while `*word == expected`, a tenth of a second at most; may wake for no reason. The bound
 /// is for the child of a fork in a signal handler that interrupted the wait: the kernel would take
 /// up an unbounded wait again there, where nobody is left to end it.
-pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
     let limit = libc::timespec {
         tv_sec: 0,
@@ -302,8 +389,29 @@ pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
     };
 }
 
+/// Whether `*word` is `expected`; false also where nothing is mapped.
+fn futex_holds(word: *const AtomicU32, expected: u32) -> bool {
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let no_time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel bears any address; the timeout outlives the call.
+    let result = unsafe {
+        sys::call4(
+            libc::SYS_futex,
+            word as usize,
+            op,
+            expected as usize,
+            &raw const no_time as usize,
+        )
+    };
+    // Any other error says that the word is not there, or is another.
+    result == -(libc::ETIMEDOUT as isize)
+}
+
 /// Wakes one thread that waits on `word`.
-pub(crate) fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+pub(crate) fn futex_wake(word: &AtomicU32) {
     let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: the kernel only uses the address as a key.
     unsafe { sys::call4(libc::SYS_futex, word.as_ptr() as usize, op, 1, 0) };

@@ -11,8 +11,11 @@ use crate::base::PAGE;
 
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
 
-/// Starts to watch. Where the kernel cannot wipe (before 4.14), only handlers notice.
+/// Starts to watch, if nobody does yet. Where the kernel cannot wipe (before 4.14), only handlers notice.
 pub(crate) fn watch() {
+    if !WORD.load(Relaxed).is_null() {
+        return;
+    }
     let Some(page) = super::map(0, PAGE) else {
         return;
     };
@@ -30,7 +33,7 @@ pub(crate) fn watch() {
         is_known();
     } else {
         // SAFETY: nobody has seen it.
-        unsafe { super::unmap(page, PAGE) };
+        unsafe { super::discard(page, PAGE) };
     }
 }
 

@@ -135,7 +135,7 @@ fn leaf_for(slot: usize) -> Option<&'static Leaf> {
             Ok(_) => leaf = fresh.as_ptr().cast(),
             Err(winner) => {
                 // SAFETY: nobody has seen our mapping.
-                unsafe { os::unmap(fresh, bytes) };
+                unsafe { os::discard(fresh, bytes) };
                 leaf = winner;
             }
         }

@@ -27,10 +27,16 @@ pub(crate) static BYTES: AtomicUsize = AtomicUsize::new(0);
 /// page.
 pub(crate) fn take(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     debug_assert!(align.is_power_of_two() && align <= PAGE);
+    let memory = if bytes > CHUNK / 4 {
+        os::map(0, align_up(bytes, PAGE))
+    } else {
+        bump(bytes, align)
+    }?;
     BYTES.fetch_add(bytes, Relaxed);
-    if bytes > CHUNK / 4 {
-        return os::map(0, align_up(bytes, PAGE));
-    }
+    Some(memory)
+}
+
+fn bump(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     let mut bump = BUMP.lock();
     let mut start = align_up(bump.at, align);
     if start + bytes > bump.end {

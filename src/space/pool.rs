@@ -209,7 +209,7 @@ impl Pool {
             // SAFETY: just reserved by us.
             if piecewise && !unsafe { os::commit(start, SLOT) } {
                 // SAFETY: nobody has seen it.
-                unsafe { os::unmap(start, bytes) };
+                unsafe { os::discard_reserved(start, bytes) };
                 continue;
             }
             let huge = !piecewise && huge::advise(start, bytes, self.count);

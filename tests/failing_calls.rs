@@ -1,0 +1,163 @@
+//! Every call for memory fails: each one alone, and all from each one on. The program that lives through
+//! it, `c_tests/failing_calls.c`, checks that NULL and ENOMEM are the only consequences, that nothing is
+//! lost, and that it can go on in full afterwards.
+//!
+//! Of a kind of call that is made very often, a fixed share is tried; with `TEST_EVERY_CALL=1`, all are.
+
+mod support;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use support::injector::{self, Failures, Injected};
+use support::{Served, Stats, command, library, root, run, scratch};
+
+/// So many of the calls of one kind are let fail, each at the same distance from the next.
+const TRIED: usize = 60;
+
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let executable = scratch("failing_calls").join("program");
+        let mut compiler = command("cc");
+        compiler
+            .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
+            .arg(&executable)
+            .arg(root().join("c_tests/failing_calls.c"));
+        run(&mut compiler).must_succeed();
+        executable
+    })
+}
+
+/// One run of the program under hakmem, with `settings` in its environment.
+fn life(
+    stats: &Stats,
+    settings: &[(&str, &str)],
+    failures: &Failures,
+) -> std::io::Result<Injected> {
+    let mut command: Command = command(program());
+    stats.preload(&mut command);
+    command
+        .env("TEST_FAILING", "1")
+        .envs(settings.iter().copied());
+    injector::run(&mut command, library(), failures)
+}
+
+#[track_caller]
+fn every(name: &str, call: libc::c_long, error: i32, at_least: usize, settings: &[(&str, &str)]) {
+    let stats = Stats::new(&format!("failing_calls.{name}"));
+    let none = Failures {
+        call,
+        which: 0..=0,
+        error,
+    };
+    let undisturbed = match life(&stats, settings, &none) {
+        Ok(life) => life,
+        Err(error) => {
+            // Past cargo's capture of the output of tests that pass.
+            let _ = writeln!(
+                std::io::stderr(),
+                "NOT TESTED: {name} failing: no program can be traced here: {error}"
+            );
+            return;
+        }
+    };
+    assert!(undisturbed.succeeded(), "{}", undisturbed.stderr);
+    let calls = undisturbed.calls;
+    assert!(
+        calls >= at_least,
+        "{calls} calls of {name}: this does not test much"
+    );
+    let left = undisturbed.stdout.rsplit_once(' ').expect("numbers").0;
+    let all = std::env::var_os("TEST_EVERY_CALL").is_some_and(|value| value == "1");
+    let step = if all { 1 } else { calls.div_ceil(TRIED) };
+    let (mut refused, mut wrong) = (0, Vec::new());
+    for first in (1..=calls).step_by(step) {
+        for last in [first, usize::MAX] {
+            let failures = Failures {
+                which: first..=last,
+                ..none.clone()
+            };
+            let settings = [settings, &[("TEST_LEFT", left)]].concat();
+            let life = life(&stats, &settings, &failures).expect("it could be traced before");
+            let what = match last {
+                usize::MAX => format!("{name} from call {first} on"),
+                _ => format!("{name} number {first}"),
+            };
+            // How many there are depends a little on time: a run may have fewer.
+            if life.failed == 0 && life.calls >= first {
+                wrong.push(format!("{what}: nothing failed"));
+            } else if !life.succeeded() || !life.stderr.is_empty() {
+                wrong.push(format!(
+                    "{what}: status {:#x}: {}",
+                    life.status, life.stderr
+                ));
+            }
+            let last = life.stdout.split_whitespace().last();
+            refused += last.map_or(0, |n| n.parse::<usize>().expect("a number"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} lives, of which the first:\n{}",
+        wrong.len(),
+        calls.div_ceil(step) * 2,
+        wrong[..wrong.len().min(8)].join("\n")
+    );
+    if call == libc::SYS_mmap {
+        assert!(refused > 0, "the program never saw NULL");
+    }
+    stats.must_be_sound(Served::All);
+}
+
+#[test]
+fn mmap() {
+    every("mmap", libc::SYS_mmap, libc::ENOMEM, 40, &[]);
+}
+
+#[test]
+fn munmap() {
+    every("munmap", libc::SYS_munmap, libc::ENOMEM, 20, &[]);
+}
+
+#[test]
+fn mremap() {
+    every("mremap", libc::SYS_mremap, libc::ENOMEM, 10, &[]);
+}
+
+#[test]
+fn madvise() {
+    every("madvise", libc::SYS_madvise, libc::ENOMEM, 40, &[]);
+}
+
+#[test]
+fn mincore() {
+    every("mincore", libc::SYS_mincore, libc::EAGAIN, 16, &[]);
+}
+
+/// Slabs are mapped one by one here: that is where memory is protected and made usable again.
+const ONE_BY_ONE: [(&str, &str); 1] = [("HAKMEM_TINY_USE_SUPERSLAB", "0")];
+
+#[test]
+fn mprotect_of_slabs() {
+    every(
+        "mprotect",
+        libc::SYS_mprotect,
+        libc::ENOMEM,
+        40,
+        &ONE_BY_ONE,
+    );
+}
+
+#[test]
+fn mmap_of_slabs() {
+    every(
+        "mmap of slabs",
+        libc::SYS_mmap,
+        libc::ENOMEM,
+        40,
+        &ONE_BY_ONE,
+    );
+}
