@@ -14,6 +14,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::base::class::LINEAR_MAX;
 use crate::base::{Class, Misuse, PAGE, SMALL_MAX, align_up, knobs};
+use crate::guard;
+pub use crate::guard::ON as GUARDED;
 use crate::heap::{self, Heap, Look, tls};
 use crate::large::{self, Request, Resize};
 use crate::os;
@@ -77,6 +79,27 @@ pub unsafe fn free(block: *mut c_void) {
                 }
             }
             None => free_rare(block),
+        }
+    }
+}
+
+/// [`free`] for a caller who says how many bytes the block was asked for with. While blocks are guarded,
+/// that has to be so.
+///
+/// # Safety
+/// As [`free`].
+#[inline(always)]
+pub unsafe fn free_sized(block: *mut c_void, size: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let heap = tls::heap();
+        match Heap::look(heap, block.cast()) {
+            Some(look) => {
+                if !Heap::push(heap, block.cast(), look) {
+                    free_sized_slow(block, look.0, size);
+                }
+            }
+            None => free_sized_rare(block, size),
         }
     }
 }
@@ -155,7 +178,7 @@ pub unsafe extern "C" fn malloc_slow(size: usize, site: usize) -> *mut c_void {
     // SAFETY: the caller's.
     unsafe {
         if size <= SMALL_MAX {
-            small(Class::of(size))
+            small(Class::of(size), size)
         } else {
             big(size, 16, false, site, false)
         }
@@ -175,7 +198,7 @@ pub unsafe extern "C" fn calloc_slow(n: usize, size: usize, site: usize) -> *mut
         if bytes > SMALL_MAX {
             return big(bytes, 16, true, site, false);
         }
-        let block = small(Class::of(bytes));
+        let block = small(Class::of(bytes), bytes);
         if !block.is_null() {
             block.cast::<u8>().write_bytes(0, bytes);
         }
@@ -196,27 +219,34 @@ pub unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -
         if align <= SLAB_ALIGN_MAX && size <= SMALL_MAX - align {
             // A class that holds a multiple of the alignment is one (see `base::class`), and slabs
             // start at multiples of 64 KiB.
-            return small(Class::of(align_up(size.max(1), align)));
+            if guard::on() {
+                return guarded(size, align);
+            }
+            return small(Class::of(align_up(size.max(1), align)), size);
         }
         big(size.max(1), align, false, site, false)
     }
 }
 
-/// A block of `class` from this thread's heap, or from the shared one if it cannot have any.
+/// A block of `class` from this thread's heap, or from the shared one if it cannot have any, for a caller
+/// who wants `bytes` bytes.
 #[inline(always)]
-unsafe fn small(class: Class) -> *mut c_void {
+unsafe fn small(class: Class, bytes: usize) -> *mut c_void {
     // SAFETY: the heap is this thread's, or none, which has no blocks.
     unsafe {
         let block = Heap::pop(tls::heap(), class.number());
         if !block.is_null() {
             return block.cast();
         }
-        small_slow(class)
+        small_slow(class, bytes)
     }
 }
 
 #[inline(never)]
-unsafe fn small_slow(class: Class) -> *mut c_void {
+unsafe fn small_slow(class: Class, bytes: usize) -> *mut c_void {
+    if guard::on() {
+        return guarded(bytes, 16);
+    }
     // SAFETY: the caller's.
     unsafe {
         let block = refill(class);
@@ -252,6 +282,17 @@ unsafe fn small_again(class: Class) -> *mut c_void {
     out_of_memory()
 }
 
+/// A guarded block that is not large.
+#[cold]
+#[inline(never)]
+fn guarded(bytes: usize, align: usize) -> *mut c_void {
+    if let Some(block) = guard::take(bytes, align) {
+        return block.as_ptr().cast();
+    }
+    give_everything_back();
+    guard::take(bytes, align).map_or_else(out_of_memory, |block| block.as_ptr().cast())
+}
+
 unsafe fn from(heap: *mut Heap, class: Class) -> *mut u8 {
     // SAFETY: the caller's.
     unsafe {
@@ -276,10 +317,22 @@ unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool
         site: if knobs::SITES.get() { site } else { 0 },
         growing,
     };
+    if guard::on() {
+        return big_guarded(request);
+    }
     match take_large(request) {
         Some(block) => block.as_ptr().cast(),
         None => big_again(request),
     }
+}
+
+/// A guarded block, or an ordinary one if the system has no mappings for that.
+#[cold]
+#[inline(never)]
+fn big_guarded(request: Request) -> *mut c_void {
+    guard::take(request.bytes, request.align)
+        .or_else(|| take_large(request))
+        .map_or_else(|| big_again(request), |block| block.as_ptr().cast())
 }
 
 #[inline]
@@ -313,6 +366,9 @@ fn out_of_memory() -> *mut c_void {
 fn give_everything_back() -> bool {
     let given = || os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
     let before = given();
+    if guard::on() {
+        guard::release_held();
+    }
     let heap = tls::heap();
     if Heap::is_real(heap) {
         // SAFETY: the calling thread's, and nothing of it is borrowed here.
@@ -337,6 +393,43 @@ unsafe extern "C" fn free_slow(block: *mut c_void, look: usize) {
     }
 }
 
+/// [`free_slow`], [`free_rare`] of a block whose size the caller knows.
+#[inline(never)]
+unsafe extern "C" fn free_sized_slow(block: *mut c_void, look: usize, size: usize) {
+    // SAFETY: as `free_slow`.
+    unsafe {
+        match Look(look).others_class() {
+            Some(class) => heap::free_remote(block.cast(), class),
+            None => free_sized_rare(block, size),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_sized_rare(block: *mut c_void, size: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        check_size("free_sized", block, size);
+        free_rare(block);
+    }
+}
+
+/// While blocks are guarded, ends the process if `block` is one that was asked for with another size.
+///
+/// # Safety
+/// As [`free`].
+#[cold]
+pub unsafe fn check_size(call: &str, block: *mut c_void, size: usize) {
+    let entry = map::lookup(block as usize);
+    if let (Some(start), Kind::Sealed(_) | Kind::Fenced(_)) =
+        (NonNull::new(block.cast::<u8>()), entry.kind())
+    {
+        // SAFETY: the caller's.
+        unsafe { guard::check_size(call, start, entry, size) };
+    }
+}
+
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_rare(block: *mut c_void) {
@@ -345,11 +438,16 @@ unsafe extern "C" fn free_rare(block: *mut c_void) {
     };
     let address = block as usize;
     let entry = map::lookup(address);
+    if let Kind::Sealed(_) | Kind::Fenced(_) = entry.kind() {
+        // SAFETY: the caller's, and the entry says so.
+        return unsafe { guard::give("free", start, entry) };
+    }
     // A thread that only frees gets a heap, too: for its outbox and its large blocks.
     let heap = heap::current();
     // SAFETY: the caller's; what the slab map says of the block decides who takes it.
     unsafe {
         match entry.kind() {
+            Kind::Sealed(_) | Kind::Fenced(_) => {}
             Kind::Slab(class) => {
                 if let Some(heap) = heap {
                     Heap::look_at(heap, address);
@@ -376,11 +474,7 @@ unsafe extern "C" fn free_rare(block: *mut c_void) {
 
 #[cold]
 fn bad_pointer(call: &str, misuse: Misuse, address: usize) -> ! {
-    let why = match misuse {
-        Misuse::DoubleFree => "the block is free already",
-        Misuse::NotABlock => "not the start of a block",
-    };
-    os::misuse(call, why, address)
+    os::misuse(call, misuse.why(), address)
 }
 
 unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) -> *mut c_void {
@@ -396,6 +490,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
     unsafe {
         let old = match entry.kind() {
             Kind::Foreign => return foreign::realloc(block, size),
+            Kind::Sealed(_) | Kind::Fenced(_) => return realloc_guarded(start, entry, size, site),
             Kind::Slab(class) => {
                 let old = class.size();
                 if size <= old && (size > old / 2 || old <= 64) {
@@ -424,7 +519,11 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         } else {
             0
         };
-        let errno = *libc::__errno_location();
+        let errno = if size <= old {
+            *libc::__errno_location()
+        } else {
+            0
+        };
         let growing =
             size > old && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
         let new = if growing {
@@ -436,7 +535,8 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             } else {
                 0
             };
-            small(Class::of((size + more).min(SMALL_MAX)))
+            let bytes = (size + more).min(SMALL_MAX);
+            small(Class::of(bytes), bytes)
         } else {
             malloc_slow(size, site)
         };
@@ -453,6 +553,28 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         } else {
             new
         }
+    }
+}
+
+/// Moves a guarded block, always, so that whoever keeps the old address is found out.
+#[cold]
+#[inline(never)]
+unsafe fn realloc_guarded(
+    block: NonNull<u8>,
+    entry: map::Entry,
+    size: usize,
+    site: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's. The old block has `old` bytes, the new one at least `size`.
+    unsafe {
+        let old = guard::usable("realloc", block, entry);
+        let new = malloc_slow(size, site);
+        if !new.is_null() {
+            new.cast::<u8>()
+                .copy_from_nonoverlapping(block.as_ptr(), old.min(size));
+            guard::give("realloc", block, entry);
+        }
+        new
     }
 }
 
@@ -474,13 +596,16 @@ pub unsafe fn usable_size(block: *mut c_void) -> usize {
                 Err(misuse) => bad_pointer("malloc_usable_size", misuse, block as usize),
             },
             Kind::Foreign => foreign::usable_size(block),
+            Kind::Sealed(_) | Kind::Fenced(_) => guard::usable("malloc_usable_size", start, entry),
         }
     }
 }
 
 /// The usable size of a block that [`malloc`] would return for `size`, at least.
 pub fn good_size(size: usize) -> usize {
-    if size <= SMALL_MAX {
+    if guard::on() {
+        size
+    } else if size <= SMALL_MAX {
         Class::of(size).size()
     } else if size > isize::MAX as usize {
         size
@@ -525,6 +650,11 @@ pub fn init_process() {
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
+    if guard::WANTED.load(Relaxed) && !guard::start() {
+        crate::observe::say(format_args!(
+            "hakmem: no memory for HAKMEM_GUARD: blocks are not guarded"
+        ));
+    }
     if knobs::PREALLOCATE.get() && knobs::SUPERSLABS.get() {
         pool::preallocate();
     }
@@ -532,13 +662,18 @@ pub fn init_process() {
 
 unsafe extern "C" fn after_fork() {
     os::process::is_known();
-    heap::new_process();
+    if guard::on() {
+        guard::new_process();
+    } else {
+        heap::new_process();
+    }
 }
 
 /// The walk over all invariants that the calling thread can check: for tests and reports.
 pub fn check() -> Result<(), &'static str> {
     pool::check()?;
     large::check()?;
+    guard::check()?;
     let heap = tls::heap();
     if Heap::is_real(heap) {
         // SAFETY: the calling thread's.
@@ -550,7 +685,8 @@ pub fn check() -> Result<(), &'static str> {
 /// Blocks that are not ours: a library opened with `RTLD_DEEPBIND` or in a namespace of its own
 /// allocates with glibc's malloc and may hand its blocks to us. glibc's own entries take them.
 mod foreign {
-    use super::{asm, c_void, global_asm, os};
+    use super::{asm, c_void, global_asm, guard, os};
+    use crate::base::size::ADDRESS_BITS;
 
     global_asm!(".weak __libc_free", ".weak __libc_realloc");
 
@@ -574,7 +710,22 @@ mod foreign {
         os::misuse(call, "not a block of any allocator here", block as usize)
     }
 
+    /// The lowest address that Linux lets programs map by default.
+    const LOWEST: usize = 1 << 16;
+
+    /// Ends the process for what cannot be a block of glibc's either.
+    fn look_at(call: &str, block: *mut c_void) {
+        let address = block as usize;
+        if !address.is_multiple_of(16) || address < LOWEST || address >> ADDRESS_BITS != 0 {
+            nobodys(call, block);
+        }
+        if guard::on() {
+            guard::look_at_stranger(call, address);
+        }
+    }
+
     pub(super) unsafe fn free(block: *mut c_void) {
+        look_at("free", block);
         match weak!("__libc_free") {
             0 => nobodys("free", block),
             // SAFETY: glibc's free, with errno as it was: glibc 2.33 and later keep it.
@@ -585,6 +736,7 @@ mod foreign {
     }
 
     pub(super) unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+        look_at("realloc", block);
         match weak!("__libc_realloc") {
             0 => nobodys("realloc", block),
             // SAFETY: glibc's realloc, which sets errno itself.
@@ -600,6 +752,7 @@ mod foreign {
     /// document: the word before a block is the chunk's size with three flags; a chunk that was
     /// mapped alone (flag 2) has two words of overhead, others share one with their neighbour.
     pub(super) unsafe fn usable_size(block: *mut c_void) -> usize {
+        look_at("malloc_usable_size", block);
         if weak!("__libc_free") == 0 {
             nobodys("malloc_usable_size", block);
         }

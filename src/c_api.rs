@@ -286,9 +286,8 @@ pub unsafe extern "C" fn hak_free(ptr: *mut c_void) {
 /// As [`hak_free`]; `size` is what the block was asked for with.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_free_sized(ptr: *mut c_void, size: usize) {
-    let _ = size;
     // SAFETY: passed on from our caller.
-    unsafe { api::free(ptr) }
+    unsafe { api::free_sized(ptr, size) }
 }
 
 /// hak_free() for a caller who knows the alignment and size that the block was asked for with;
@@ -298,9 +297,9 @@ pub unsafe extern "C" fn hak_free_sized(ptr: *mut c_void, size: usize) {
 /// As [`hak_free`]; `alignment` and `size` are what the block was asked for with.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_free_aligned_sized(ptr: *mut c_void, alignment: usize, size: usize) {
-    let _ = (alignment, size);
+    let _ = alignment;
     // SAFETY: passed on from our caller.
-    unsafe { api::free(ptr) }
+    unsafe { api::free_sized(ptr, size) }
 }
 
 /// Allocates `size` bytes at a multiple of `alignment`; aligned_alloc() under a name of our own.

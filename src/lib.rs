@@ -18,7 +18,7 @@
 //!
 //! # Layers
 //! Each module uses only those above it in this list: `base`, `os`, `sync`, `space`, `slab`, `large`,
-//! `heap`, `observe`, `api`, `c_api`, `rust_api`. A test reads the `use crate::` lines and fails on
+//! `heap`, `guard`, `observe`, `api`, `c_api`, `rust_api`. A test reads the `use crate::` lines and fails on
 //! one that runs the other way, but for `api::init_process`, which starts them all.
 //!
 //! The standard names (`malloc`, …) are in the package `ld_preload`; nothing here defines a symbol
@@ -35,6 +35,7 @@ extern crate std;
 pub mod api;
 mod base;
 pub mod c_api;
+mod guard;
 mod heap;
 mod large;
 pub mod observe;

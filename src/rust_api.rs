@@ -40,9 +40,9 @@ unsafe impl GlobalAlloc for Hakmem {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, ptr: *mut u8, _layout: Layout) {
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: the caller owns ptr, which came from this allocator.
-        unsafe { api::free(ptr.cast::<c_void>()) }
+        unsafe { api::free_sized(ptr.cast::<c_void>(), layout.size()) }
     }
 
     #[inline]

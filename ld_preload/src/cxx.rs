@@ -24,7 +24,7 @@ use core::ptr::null_mut;
 use hakmem_core::api;
 use hakmem_core::c_api::MIN_ALIGN;
 
-use arch::{keep_apart, weak_address, weak_versioned_address};
+use arch::{bound_address, keep_apart, weak_address, weak_versioned_address};
 
 /// `operator new(size_t)`.
 ///
@@ -105,10 +105,6 @@ forward! {
     new_array_aligned = "_ZnamSt11align_val_t" => "_ZnwmSt11align_val_t";
     /// `operator delete[](void*)`
     delete_array = "_ZdaPv" => "_ZdlPv";
-    /// `operator delete(void*, size_t)`
-    delete_sized = "_ZdlPvm" => "_ZdlPv";
-    /// `operator delete[](void*, size_t)`
-    delete_array_sized = "_ZdaPvm" => "_ZdaPv";
     /// `operator delete(void*, nothrow_t const&)`
     delete_nothrow = "_ZdlPvRKSt9nothrow_t" => "_ZdlPv";
     /// `operator delete[](void*, nothrow_t const&)`
@@ -121,24 +117,40 @@ forward! {
     delete_array_aligned_nothrow = "_ZdaPvSt11align_val_tRKSt9nothrow_t" => "_ZdaPvSt11align_val_t";
 }
 
-/// Exports operators that have lost an argument on the way to the one that they jump to: the alignment
-/// moves into the place of the size.
+/// Exports operators that are told the size, and lose it on the way to the one that they jump to: an
+/// alignment moves into its place. While blocks are guarded, the size has to be right.
 macro_rules! forward_without_size {
     ($($(#[$doc:meta])* $name:ident = $symbol:literal => $target:literal;)*) => {$(
         $(#[$doc])*
         #[unsafe(naked)]
         #[unsafe(export_name = $symbol)]
         unsafe extern "C" fn $name() {
-            arch::drop_second_and_jump_to!($target)
+            arch::drop_size_and_jump_to!($target)
         }
     )*};
 }
 
 forward_without_size! {
+    /// `operator delete(void*, size_t)`
+    delete_sized = "_ZdlPvm" => "_ZdlPv";
+    /// `operator delete[](void*, size_t)`
+    delete_array_sized = "_ZdaPvm" => "_ZdaPv";
     /// `operator delete(void*, size_t, align_val_t)`
     delete_sized_aligned = "_ZdlPvmSt11align_val_t" => "_ZdlPvSt11align_val_t";
     /// `operator delete[](void*, size_t, align_val_t)`
     delete_array_sized_aligned = "_ZdaPvmSt11align_val_t" => "_ZdaPvSt11align_val_t";
+}
+
+/// Looks at the size that a sized `delete` was given, while blocks are guarded. A program that has
+/// replaced `new` may hand out what is only a part of our block, so then nothing is said.
+///
+/// # Safety
+/// `ptr` is NULL or a live block.
+unsafe extern "C" fn check_size(ptr: *mut c_void, size: usize) {
+    if bound_address!("_Znwm") == (new as *const c_void) {
+        // SAFETY: passed on from our caller.
+        unsafe { api::check_size("operator delete", ptr, size) };
+    }
 }
 
 /// Exports operators that call a throwing one and turn what it throws into NULL.

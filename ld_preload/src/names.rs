@@ -133,24 +133,23 @@ unsafe extern "C" fn cfree(ptr: *mut c_void) {
     unsafe { api::free(ptr) }
 }
 
-/// C23: [`free`]; the size is not needed.
+/// C23: [`free`]; the size is not needed, and only looked at with `HAKMEM_GUARD`.
 ///
 /// # Safety
 /// As [`free`]; `size` is what the block was asked for with.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free_sized(ptr: *mut c_void, size: usize) {
-    let _ = size;
     // SAFETY: passed on from our caller.
-    unsafe { api::free(ptr) }
+    unsafe { api::free_sized(ptr, size) }
 }
 
-/// C23: [`free`]; neither alignment nor size is needed.
+/// C23: [`free`]; neither alignment nor size is needed, and the size only looked at with `HAKMEM_GUARD`.
 ///
 /// # Safety
 /// As [`free`]; `alignment` and `size` are what the block was asked for with.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, alignment: usize, size: usize) {
-    let _ = (alignment, size);
+    let _ = alignment;
     // SAFETY: passed on from our caller.
-    unsafe { api::free(ptr) }
+    unsafe { api::free_sized(ptr, size) }
 }

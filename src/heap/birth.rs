@@ -267,6 +267,24 @@ pub(crate) fn shared_if_made() -> Option<SharedHeap> {
     (!shared.0.is_null()).then_some(SharedHeap(shared))
 }
 
+/// A heap for guarded blocks, which no thread owns. `None`: out of memory.
+pub(crate) fn guarded() -> Option<*mut Heap> {
+    let heap = take()?;
+    // SAFETY: the heap is the caller's.
+    unsafe { (*heap).sealed = true };
+    Some(heap)
+}
+
+/// Leaves the calling thread without a heap, for good. What it had stays as it is.
+pub(crate) fn set_aside() {
+    tls::set_heap(&raw const GONE);
+}
+
+/// The heap that an entry of the slab map names, or null.
+pub(crate) fn owner(entry: map::Entry) -> *mut Heap {
+    by_number(entry.owner()).map_or(null_mut(), |heap| (&raw const *heap).cast_mut())
+}
+
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.
 pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
     for number in 1..=count() {

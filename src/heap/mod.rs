@@ -13,7 +13,9 @@ mod outbox;
 mod refill;
 pub(crate) mod tls;
 
-pub(crate) use birth::{current, each_heap, new_process, shared, shared_if_made};
+pub(crate) use birth::{
+    current, each_heap, guarded, new_process, owner, set_aside, shared, shared_if_made,
+};
 pub(crate) use flush::{free_remote, is_mine};
 
 use core::ptr::null_mut;
@@ -21,7 +23,7 @@ use core::ptr::null_mut;
 use crate::base::{Class, N_CLASSES};
 use crate::large;
 use crate::slab::{Slab, remote::Queue};
-use crate::space::map::{self, Kind, Window};
+use crate::space::map::{self, Window};
 use magazine::Top;
 use outbox::Outbox;
 
@@ -111,6 +113,8 @@ pub(crate) struct Heap {
     /// Slabs that other threads freed into.
     pub(crate) queue: Queue,
     next: *mut Heap,
+    /// Its blocks are guarded: their slabs say so in the slab map, and start out zero.
+    sealed: bool,
     /// Classes that were ever used, a bit each.
     used: u128,
     /// Bytes that are free in slabs and resident, about: what looking for holes may gain.
@@ -174,6 +178,7 @@ const fn nobody() -> Heap {
         tops: [magazine::dummy(); N_CLASSES],
         queue: Queue::closed(),
         next: null_mut(),
+        sealed: false,
         used: 0,
         dirty: 0,
         holes: 0,
@@ -303,6 +308,15 @@ impl Heap {
         }
     }
 
+    /// What the slab map says of its slabs of a class.
+    fn entry(&self, class: Class) -> map::Entry {
+        if self.sealed {
+            map::Entry::sealed(self.id, class)
+        } else {
+            map::Entry::slab(self.id, class)
+        }
+    }
+
     /// Whether a thread owns it.
     #[inline(always)]
     pub(crate) fn is_real(this: *const Self) -> bool {
@@ -350,11 +364,8 @@ impl Heap {
                         if (*slab).state != wanted || (*slab).prev != before {
                             return Err("a slab is in a list that it does not name");
                         }
-                        let entry = map::lookup(Slab::base(slab));
-                        if entry.owner() != self.id
-                            || entry.kind()
-                                != Kind::Slab(Class::from_number(number).unwrap_or(Class::of(1)))
-                        {
+                        let class = Class::from_number(number).unwrap_or(Class::of(1));
+                        if map::lookup(Slab::base(slab)) != self.entry(class) {
                             return Err("a slab is not in the slab map as its heap's");
                         }
                         before = slab;

@@ -9,7 +9,7 @@ use crate::base::class::MAGAZINE_MAX;
 use crate::base::{Class, PAGE, knobs};
 use crate::os;
 use crate::slab::{self, Misuse, Slab, State};
-use crate::space::warm;
+use crate::space::{map, warm};
 use crate::sync::primitive::fence;
 
 /// Blocks of a class's first refill; later ones double.
@@ -111,7 +111,9 @@ impl Heap {
     unsafe fn more_slabs(&mut self, class: Class) -> bool {
         // SAFETY: the slabs are this heap's from here on.
         unsafe {
-            if let Some(slab) = orphans::adopt(class, self.id) {
+            if !self.sealed
+                && let Some(slab) = orphans::adopt(class, self.id)
+            {
                 // ORDERING: the second rule in `slab::remote`: the map names us before we look.
                 fence(SeqCst);
                 self.counts.adopted += 1;
@@ -136,6 +138,14 @@ impl Heap {
             let Some(slab) = slab::create(class, self.id) else {
                 return false;
             };
+            if self.sealed {
+                slab::clear(slab);
+                map::set(
+                    Slab::start(slab),
+                    1 << class.info().order,
+                    self.entry(class),
+                );
+            }
             self.counts.created += 1;
             let state = &mut self.classes[class.number()];
             state.slabs += 1;
@@ -187,11 +197,7 @@ impl Heap {
 /// Ends the process for a misuse found when blocks are handed back.
 #[cold]
 pub(super) fn report(misuse: Misuse, address: usize) -> ! {
-    let why = match misuse {
-        Misuse::DoubleFree => "double free",
-        Misuse::NotABlock => "invalid pointer: not the start of a block",
-    };
-    os::misuse("free", why, address)
+    os::misuse("free", misuse.why(), address)
 }
 
 impl ClassState {

@@ -83,7 +83,7 @@ fn set(name: &[u8], value: &[u8]) {
 }
 
 /// One line on stderr, in one piece.
-fn say(line: fmt::Arguments<'_>) {
+pub(crate) fn say(line: fmt::Arguments<'_>) {
     let mut buffer = [0; 512];
     let mut out = Writer::to_descriptor(libc::STDERR_FILENO, &mut buffer);
     let _ = out.write_fmt(line);

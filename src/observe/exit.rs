@@ -16,7 +16,7 @@ use core::sync::atomic::{
 
 use super::writer::Writer;
 use super::{print_stats, write_json};
-use crate::os;
+use crate::{guard, os};
 
 /// The longest path, with its NUL, before and after `%p` is replaced.
 const PATH_MAX: usize = 1024;
@@ -94,7 +94,12 @@ pub(super) fn wish(wish: Wish<'_>) {
 
 #[used]
 #[unsafe(link_section = ".fini_array")]
-static AT_EXIT: extern "C" fn() = at_exit;
+static AT_EXIT: extern "C" fn() = exiting;
+
+extern "C" fn exiting() {
+    at_exit();
+    guard::at_exit();
+}
 
 /// Writes the report that `HAKMEM_STATS` asks for; nothing if it asks for none, or it has been
 /// written. Runs by itself when the process exits.

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::snapshot::{Cache, ClassCounts, OsCall, Snapshot};
 use crate::base::{Class, N_CLASSES, PAGE, SUPERSLAB};
+use crate::guard;
 use crate::heap::{self, Heap};
 use crate::large::{self, FrontCounts};
 use crate::os;
@@ -101,7 +102,17 @@ fn gather(totals: &mut Snapshot, sink: &mut Sink<'_>) {
     totals.run_live_bytes = large.run_bytes.saturating_sub(small.front.run_bytes);
     totals.large_live_blocks = large.large_blocks.saturating_sub(small.front.large_blocks);
     totals.large_live_bytes = large.large_bytes.saturating_sub(small.front.large_bytes);
-    totals.live_bytes = live + totals.run_live_bytes + totals.large_live_bytes;
+    let guard = guard::counts();
+    totals.fenced_blocks = guard.fenced_blocks;
+    totals.fenced_bytes = guard.fenced_bytes;
+    totals.held_blocks = guard.held_blocks;
+    totals.held_bytes = guard.held_bytes;
+    // To its slab, a block that is held back is not free.
+    totals.small_live_blocks = totals.small_live_blocks.saturating_sub(guard.held_blocks);
+    totals.live_bytes = live.saturating_sub(guard.held_bytes)
+        + guard.fenced_bytes
+        + totals.run_live_bytes
+        + totals.large_live_bytes;
     totals.front = cache(large.front);
     totals.front.hits += small.front.hits;
     totals.front.misses += small.front.misses;

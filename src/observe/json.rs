@@ -6,7 +6,7 @@ use super::knobs::FeaturesOff;
 use super::snapshot::{Cache, ClassCounts, Shapes, Snapshot};
 use super::writer::Writer;
 use super::{VERSION, check, fill, process_resident_bytes, report, with_room};
-use crate::os;
+use crate::{guard, os};
 
 /// Writes the object, and a line feed, to a descriptor. Errors in writing are ignored.
 pub fn write_json(fd: i32) {
@@ -50,6 +50,7 @@ fn render(out: &mut Writer<'_>, totals: &Snapshot, classes: &Shapes) -> fmt::Res
         process_resident_bytes()
     )?;
     write!(out, "\"switched_off\":[{}],", FeaturesOff(",", "\""))?;
+    write!(out, "\"guard\":{},", guard::on())?;
     fields!(
         out,
         totals,
@@ -72,6 +73,10 @@ fn render(out: &mut Writer<'_>, totals: &Snapshot, classes: &Shapes) -> fmt::Res
         cached_blocks,
         cached_bytes,
         front_bytes,
+        fenced_blocks,
+        fenced_bytes,
+        held_blocks,
+        held_bytes,
         warm_run_bytes,
         purged_run_bytes,
         heaps,

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::exit::{self, Wish};
 use crate::base::knobs::{self, Switch};
+use crate::guard;
 use crate::space::warm;
 
 /// The knob that the others can overrule, so it is applied first.
@@ -49,7 +50,7 @@ pub(super) enum Kind {
 pub(super) static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// All there are, in the order in which they are documented.
-pub(super) static KNOBS: [Knob; 16] = [
+pub(super) static KNOBS: [Knob; 17] = [
     Knob {
         name: "TINY_USE_SUPERSLAB",
         kind: Kind::Enable("superslab", &knobs::SUPERSLABS),
@@ -149,6 +150,14 @@ pub(super) static KNOBS: [Knob; 16] = [
         default: "10",
         meaning: "Per cent of the memory in use that may stay resident on top of that while it is \
                   free.",
+    },
+    Knob {
+        name: "GUARD",
+        kind: Kind::Flag(&guard::WANTED),
+        default: "0",
+        meaning: "1 finds mistakes with blocks, at a price: writing over a block's end or after its free, \
+                  freeing twice, or with a wrong size, or what is no block, ends the process with one \
+                  line ([misuse.md](misuse.md)).",
     },
     Knob {
         name: "STATS",

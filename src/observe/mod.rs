@@ -22,7 +22,7 @@ mod table;
 mod writer;
 mod xml;
 
-pub(crate) use environment::read_environment;
+pub(crate) use environment::{read_environment, say};
 pub use exit::at_exit;
 pub use gather::{fill, snapshot};
 pub use json::{write_json, write_json_buf};
@@ -35,7 +35,7 @@ use core::fmt;
 
 use crate::base::{N_CLASSES, PAGE, align_up};
 use crate::space::pool;
-use crate::{heap, large, os};
+use crate::{guard, heap, large, os};
 use heap::Heap;
 use snapshot::Shapes;
 use writer::Writer;
@@ -99,6 +99,7 @@ fn check() -> Result<(), &'static str> {
 fn check_once() -> Result<(), &'static str> {
     pool::check()?;
     large::check()?;
+    guard::check()?;
     let heap = heap::tls::heap();
     if Heap::is_real(heap) {
         // SAFETY: a real heap that the thread-local word names is the calling thread's.

@@ -81,6 +81,14 @@ pub struct Snapshot {
     pub large_live_blocks: usize,
     /// Bytes of these.
     pub large_live_bytes: usize,
+    /// How many are guarded by a page that cannot be touched (`HAKMEM_GUARD`).
+    pub fenced_blocks: usize,
+    /// Bytes of these.
+    pub fenced_bytes: usize,
+    /// Freed blocks that the guard holds back.
+    pub held_blocks: usize,
+    /// Bytes of these.
+    pub held_bytes: usize,
     /// Resident bytes that no block holds: free in slabs, in magazines, or warm.
     pub free_bytes: usize,
     /// Of these, bytes in magazines.

@@ -6,7 +6,7 @@ use super::knobs::FeaturesOff;
 use super::snapshot::{Cache, Shapes, Snapshot};
 use super::writer::Writer;
 use super::{VERSION, check, process_resident_bytes, report};
-use crate::os;
+use crate::{guard, os};
 
 /// Writes the table to a descriptor. Errors in writing are ignored.
 pub fn print_stats(fd: i32) {
@@ -36,6 +36,13 @@ fn render(out: &mut Writer<'_>, totals: &Snapshot, classes: &Shapes) -> fmt::Res
         "purged {} bytes ({} of runs), populated {} bytes",
         totals.purged_bytes, totals.purged_run_bytes, totals.populated_bytes
     )?;
+    if guard::on() {
+        writeln!(
+            out,
+            "guarded: {} blocks of {} bytes by pages, {} freed ones of {} bytes held back",
+            totals.fenced_blocks, totals.fenced_bytes, totals.held_blocks, totals.held_bytes
+        )?;
+    }
     memory(out, totals)
 }
 

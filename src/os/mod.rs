@@ -506,6 +506,32 @@ pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8
     (n >= 0).then(|| &buffer[..n as usize])
 }
 
+/// Reads a whole file, piece by piece, until `f` returns something; `path` ends with NUL. For /proc.
+pub(crate) fn read_all<T>(path: &[u8], mut f: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    debug_assert_eq!(path.last(), Some(&0));
+    let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let mut buffer = [0u8; 1024];
+    let mut found = None;
+    while found.is_none() {
+        // SAFETY: the buffer is writable for its length.
+        let n = unsafe {
+            sys::call3(
+                libc::SYS_read,
+                fd as usize,
+                buffer.as_mut_ptr() as usize,
+                buffer.len(),
+            )
+        };
+        match n {
+            n if n > 0 => found = f(&buffer[..n as usize]),
+            n if n == -(libc::EINTR as isize) => {}
+            _ => break,
+        }
+    }
+    close(fd);
+    found
+}
+
 /// Closes a descriptor of [`create`].
 pub(crate) fn close(fd: i32) {
     // SAFETY: the descriptor is the caller's.

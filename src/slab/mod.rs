@@ -54,6 +54,26 @@ pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
     }
 }
 
+/// Makes all of a fresh slab's memory read as zero: that of one that went back may still hold what was
+/// in it.
+///
+/// # Safety
+/// The caller's thread owns it, and has taken nothing from it.
+pub(crate) unsafe fn clear(slab: *mut Slab) {
+    // SAFETY: the caller's.
+    unsafe {
+        for slot in 0..1 << info(slab).order {
+            for page in 0..SLOT_PAGES {
+                if (*slab.add(slot)).resident & 1 << page != 0 {
+                    Slab::start(slab)
+                        .add(slot * SLOT + page * PAGE)
+                        .write_bytes(0, PAGE);
+                }
+            }
+        }
+    }
+}
+
 /// Gives a slab back of which every block is free.
 ///
 /// # Safety

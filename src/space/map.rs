@@ -5,7 +5,8 @@
 //! words: a reader sees the old or the new one.
 //!
 //! An entry is `owner << 8 | kind`. A kind below [`N_CLASSES`] is a slab of that class; then the
-//! owner is a heap's number. Memory that is not ours has entry 0.
+//! owner is a heap's number. With [`SEALED`] added, it is a slab of guarded blocks. Memory that is not
+//! ours has entry 0.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -33,6 +34,10 @@ pub(crate) struct Entry(u32);
 const RUN: u32 = 0xfe;
 /// The kind of the first slot of a mapping of its own; the owner is the number of its record.
 const LARGE: u32 = 0xfd;
+/// The kind of all slots of a mapping with a guarded block; the owner is the number of its record.
+const FENCED: u32 = 0xfc;
+/// Added to a class's number: a slab of guarded blocks. No fast path takes that for a class.
+const SEALED: u32 = 0x80;
 
 /// A decoded entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +50,10 @@ pub(crate) enum Kind {
     Run,
     /// A mapping of its own, with the number of its record.
     Large(u32),
+    /// A slab of guarded blocks of this class.
+    Sealed(Class),
+    /// A mapping with a guarded block, with the number of its record.
+    Fenced(u32),
 }
 
 impl Entry {
@@ -66,6 +75,16 @@ impl Entry {
         Self(record << 8 | LARGE)
     }
 
+    /// A slab of guarded blocks of `class` that the heap numbered `owner` holds.
+    pub(crate) const fn sealed(owner: u32, class: Class) -> Self {
+        Self(owner << 8 | SEALED | class.number() as u32)
+    }
+
+    /// A slot of a mapping with a guarded block.
+    pub(crate) const fn fenced(record: u32) -> Self {
+        Self(record << 8 | FENCED)
+    }
+
     /// The owner's, or the record's, number.
     #[inline(always)]
     pub(crate) const fn owner(self) -> u32 {
@@ -78,6 +97,11 @@ impl Entry {
         match self.0 & 0xff {
             RUN => Kind::Run,
             LARGE => Kind::Large(self.0 >> 8),
+            FENCED => Kind::Fenced(self.0 >> 8),
+            n if n & SEALED != 0 => match Class::from_number((n & !SEALED) as usize) {
+                Some(class) => Kind::Sealed(class),
+                None => Kind::Foreign,
+            },
             n if self.0 != 0 && (n as usize) < N_CLASSES => match Class::from_number(n as usize) {
                 Some(class) => Kind::Slab(class),
                 None => Kind::Foreign,
@@ -178,6 +202,12 @@ mod tests {
         assert_eq!(Entry::slab(77, class).owner(), 77);
         assert_eq!(Entry::large(123_456).kind(), Kind::Large(123_456));
         assert_eq!(Entry::RUN.kind(), Kind::Run);
+        assert_eq!(Entry::fenced(123_456).kind(), Kind::Fenced(123_456));
+        for number in 1..N_CLASSES {
+            let class = Class::from_number(number).unwrap();
+            assert_eq!(Entry::sealed(77, class).kind(), Kind::Sealed(class));
+            assert_eq!(Entry::sealed(77, class).owner(), 77);
+        }
         assert_eq!(Entry::FOREIGN.kind(), Kind::Foreign);
     }
 

@@ -37,6 +37,22 @@ macro_rules! weak_address {
     }};
 }
 
+/// Where a symbol of ours was bound to: somebody else's of the same name, perhaps.
+macro_rules! bound_address {
+    ($symbol:literal) => {{
+        let address: *const core::ffi::c_void;
+        // SAFETY: reads the symbol's entry in the global offset table.
+        unsafe {
+            core::arch::asm!(
+                concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                out(reg) address,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        address
+    }};
+}
+
 /// As [`weak_address`], for one version of a symbol of the C library: it is never bound in a static
 /// program.
 macro_rules! weak_versioned_address {
@@ -63,12 +79,27 @@ macro_rules! jump_to {
     };
 }
 
-/// As [`jump_to`], with the third argument in the place of the second.
-macro_rules! drop_second_and_jump_to {
+/// As [`jump_to`], with the third argument in the place of the second, which is a size. While blocks are
+/// guarded, it is looked at.
+macro_rules! drop_size_and_jump_to {
     ($target:literal) => {
         core::arch::naked_asm!(
+            "cmp byte ptr [rip + {guarded}], 0",
+            "jne 2f",
+            "3:",
             "mov rsi, rdx",
             concat!("jmp qword ptr [rip + ", $target, "@GOTPCREL]"),
+            "2:",
+            "push rdi",
+            "push rdx",
+            "sub rsp, 8",
+            "call {check_size}",
+            "add rsp, 8",
+            "pop rdx",
+            "pop rdi",
+            "jmp 3b",
+            guarded = sym hakmem_core::api::GUARDED,
+            check_size = sym $crate::cxx::check_size,
         )
     };
 }
@@ -85,7 +116,7 @@ macro_rules! call_catching {
 }
 
 pub(super) use {
-    call_catching, drop_second_and_jump_to, jump_to, keep_apart, weak_address,
+    bound_address, call_catching, drop_size_and_jump_to, jump_to, keep_apart, weak_address,
     weak_versioned_address,
 };
 

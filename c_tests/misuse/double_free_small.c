@@ -1,0 +1,10 @@
+// guard: abort free: the block is free already
+#include "misuse.h"
+
+int main(void)
+{
+    unsigned char *block = (unsigned char *)announce(take_unfenced(64));
+    free(block);
+    free(launder(block));
+    return 0;
+}

@@ -1,0 +1,8 @@
+// guard: abort free: not the start of a block
+#include "misuse.h"
+
+int main(void)
+{
+    free(announce(take_unfenced(64) + 16));
+    return 0;
+}

@@ -1,0 +1,8 @@
+// guard: SIGSEGV
+#include "misuse.h"
+
+int main(void)
+{
+    *(volatile unsigned char *)take(opaque(0)) = 1;
+    return 0;
+}
