@@ -108,7 +108,7 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
 }
 
 /// A heap for the calling thread. `None`: out of memory.
-fn take() -> Option<*mut Heap> {
+pub(super) fn take() -> Option<*mut Heap> {
     let mut registry = REGISTRY.lock();
     let heap = if registry.free.is_null() {
         make(&mut registry)?
@@ -188,7 +188,7 @@ unsafe extern "C" fn thread_ends(heap: *mut libc::c_void) {
 
 /// Hands everything in the heap on: blocks to their slabs, slabs to the pool or the orphans,
 /// magazines and the heap itself to other threads.
-unsafe fn retire(heap: *mut Heap) {
+pub(super) unsafe fn retire(heap: *mut Heap) {
     tls::set_heap(&raw const GONE);
     // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more.
     unsafe {

@@ -8,6 +8,8 @@
 mod birth;
 mod flush;
 pub(crate) mod magazine;
+#[cfg(all(test, loom))]
+mod models;
 mod orphans;
 mod outbox;
 mod refill;

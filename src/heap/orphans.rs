@@ -2,7 +2,7 @@
 //! back.
 
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use super::refill::report;
 use crate::base::{Class, N_CLASSES};
@@ -13,7 +13,7 @@ use crate::sync::{SpinLock, check_process};
 
 /// Orphans of a class; the slabs in the list have state `Orphan` and no others have. Those that may
 /// have something to give come first.
-struct List {
+pub(super) struct List {
     first: *mut Slab,
     last: *mut Slab,
 }
@@ -82,6 +82,35 @@ unsafe fn has_gains(slab: *mut Slab) -> bool {
     }
 }
 
+/// Takes back what others have freed into an orphan. True if nothing is in use any more; otherwise
+/// `orphan_live` says how much is, or less.
+///
+/// It must not be too high, or the last free would not look. Whoever frees sets the bit first and then
+/// takes one off: so what is off before the look is found by it, and what comes off after it, found or
+/// not, comes off what is added here. But who took one off in between has seen a number that meant
+/// nothing yet; if that was the last one, it is looked for here.
+unsafe fn is_empty(slab: *mut Slab) -> bool {
+    let live = &Slab::notice(slab).orphan_live;
+    loop {
+        // ORDERING: Acquire pairs with the Release in `remote::deliver`.
+        let known = live.load(Acquire);
+        // SAFETY: the list's lock is held, and the map says that the slab is an orphan.
+        let used = unsafe {
+            if let Err(misuse) = slab::drain(slab) {
+                report(misuse, Slab::base(slab));
+            }
+            (*slab).watermark - (*slab).free
+        };
+        if used == 0 {
+            return true;
+        }
+        let more = used.wrapping_sub(known);
+        if live.fetch_add(more, Relaxed).wrapping_add(more) as i32 > 0 {
+            return false;
+        }
+    }
+}
+
 /// Makes a slab an orphan, or gives it back if it is empty.
 ///
 /// # Safety
@@ -96,16 +125,11 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
         map::set(Slab::start(slab), 1 << class.info().order, orphan);
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
         fence(SeqCst);
-        if let Err(misuse) = slab::drain(slab) {
-            report(misuse, Slab::base(slab));
-        }
-        if (*slab).free == (*slab).watermark {
+        if is_empty(slab) {
             drop(list);
             slab::release(slab);
             return;
         }
-        let live = (*slab).watermark - (*slab).free;
-        Slab::notice(slab).orphan_live.store(live, Relaxed);
         LENGTHS[number].fetch_add(1, Relaxed);
         list.push(slab);
     }
@@ -160,13 +184,7 @@ pub(super) fn emptied(slab: *mut Slab) {
         {
             return;
         }
-        if let Err(misuse) = slab::drain(slab) {
-            report(misuse, Slab::base(slab));
-        }
-        if (*slab).free != (*slab).watermark {
-            Slab::notice(slab)
-                .orphan_live
-                .store((*slab).watermark - (*slab).free, Relaxed);
+        if !is_empty(slab) {
             return;
         }
         list.unlink(slab);
@@ -189,4 +207,16 @@ pub(super) unsafe fn after_fork() {
             length.store(0, Relaxed);
         }
     }
+}
+
+/// The list of a class, for models.
+#[cfg(all(test, loom))]
+pub(super) fn list(class: Class) -> &'static SpinLock<List> {
+    &LISTS[class.number()]
+}
+
+/// How many orphans of a class there are, for models.
+#[cfg(all(test, loom))]
+pub(super) fn length(class: Class) -> u32 {
+    LENGTHS[class.number()].load(Relaxed)
 }

@@ -177,9 +177,10 @@ pub(crate) unsafe fn deliver(
     }
     let live = &Slab::notice(slab).orphan_live;
     let n = mask.count_ones();
-    // It may have been set between our look at the map and here, with these blocks taken off already;
-    // below zero it asks for a look as well, and that puts it right.
-    Ok(live.fetch_sub(n, Relaxed).wrapping_sub(n) as i32 <= 0)
+    // It may be too low: these blocks may have been found in the words before they are taken off
+    // here. Then somebody looks too early, which puts it right. It is never too high.
+    // ORDERING: Release pairs with the Acquire in `orphans`: after the bits.
+    Ok(live.fetch_sub(n, Release).wrapping_sub(n) as i32 <= 0)
 }
 
 /// Sees that the owner of the slab looks at its remote words after this.

@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::base::size::{ADDRESS_BITS, SLOT_SHIFT};
 use crate::base::{Class, N_CLASSES};
 use crate::os;
-use crate::sync::primitive::{AtomicPtr, AtomicU32};
+use crate::sync::primitive::{self, AtomicPtr, AtomicU32};
 
 /// log2 of the slots that a leaf describes.
 const LEAF_SHIFT: u32 = 18;
@@ -153,7 +153,7 @@ fn leaf_for(slot: usize) -> Option<&'static Leaf> {
     let mut leaf = root.load(Acquire);
     if leaf.is_null() {
         let bytes = size_of::<Leaf>();
-        let fresh = os::map(0, bytes)?;
+        let fresh = primitive::map(0, bytes)?;
         // ORDERING: Release publishes the mapping; Acquire on failure pairs with the winner's.
         match root.compare_exchange(ptr::null_mut(), fresh.as_ptr().cast(), Release, Acquire) {
             Ok(_) => leaf = fresh.as_ptr().cast(),
@@ -223,5 +223,41 @@ mod tests {
         assert_eq!(lookup(at + (3 << 16)), Entry::FOREIGN);
         assert!(set(memory, 3, Entry::FOREIGN));
         assert_eq!(lookup(at), Entry::FOREIGN);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::base::SLOT;
+    use loom::thread;
+
+    /// Two threads enter their slots in a window that has no leaf yet, and one looks.
+    #[test]
+    fn a_leaf_is_published_once() {
+        let base = 0x1234_0000_0000;
+        let write = move |slot: usize| {
+            let start = NonNull::new((base + slot * SLOT) as *mut u8).unwrap();
+            let entry = Entry::large(slot as u32 + 1);
+            assert!(set(start, 1, entry));
+            assert_eq!(lookup(start.as_ptr() as usize), entry);
+        };
+        let body = move || {
+            assert_eq!(lookup(base), Entry::FOREIGN);
+            let threads = [0, 1].map(|slot| thread::spawn(move || write(slot)));
+            let seen = lookup(base);
+            assert!(seen == Entry::FOREIGN || seen == Entry::large(1));
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            for slot in 0..2 {
+                let seen = lookup(base + slot * SLOT);
+                assert_eq!(seen, Entry::large(slot as u32 + 1));
+            }
+            let leaf = window_of(base).unwrap().leaf.cast_mut().cast();
+            // SAFETY: the next execution has a leaf of its own.
+            unsafe { os::unmap(NonNull::new(leaf).unwrap(), size_of::<Leaf>()) };
+        };
+        primitive::model(None, || (), body);
     }
 }

@@ -96,7 +96,8 @@ const _: () = assert!(size_of::<Slab>() == 64);
 pub(crate) struct Notice {
     /// See the invariants.
     pub(crate) pending: AtomicU32,
-    /// While the slab is an orphan: blocks that the program still holds, or an estimate that heals.
+    /// While the slab is an orphan: blocks that the program still holds, or fewer; as an `i32`. Zero or
+    /// less asks for a look. At other times it means nothing.
     pub(crate) orphan_live: AtomicU32,
     /// Next in the owner's queue.
     pub(crate) next: AtomicPtr<Slab>,

@@ -6,7 +6,7 @@
 
 #[cfg(not(all(test, loom)))]
 mod real {
-    pub(crate) use crate::os::{futex_wait, futex_wake, yield_now};
+    pub(crate) use crate::os::{futex_wait, futex_wake, map, yield_now};
     pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 
     /// A lock for O(1) sections without system calls. Call

@@ -16,22 +16,50 @@ extern crate std;
 use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{self, Relaxed, SeqCst};
 use core::sync::atomic::{self as core_atomic};
 use loom::sync::atomic as loom_atomic;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::string::String;
+use std::vec::Vec;
 
 std::thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     /// What loom has for the words of this execution, by address.
     static WORDS: RefCell<HashMap<usize, Rc<dyn Any>>> = RefCell::new(HashMap::new());
+    /// Memory that this execution has mapped for words.
+    static MAPPED: RefCell<Vec<Mapped>> = const { RefCell::new(Vec::new()) };
+    /// Words for it, which are zero.
+    static ZEROS: RefCell<Vec<Rc<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    /// What the threads did in this execution.
+    static TRACE: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Enters an access into the trace, which is printed when a model fails.
+#[track_caller]
+fn note<V: core::fmt::Debug>(access: &str, address: usize, value: V) -> V {
+    let at = core::panic::Location::caller();
+    let thread = loom::thread::current().id();
+    let line = std::format!(
+        "{thread:?} {access} {address:#x}: {value:x?} ({}:{})",
+        at.file(),
+        at.line()
+    );
+    TRACE.with_borrow_mut(|trace| trace.push(line));
+    value
 }
 
 /// Runs `body` in every order that matters, with at most `preemptions` switches away from a thread
-/// that could go on; `None`: with any number. All models of the process, one after the other: they
-/// share its statics.
-pub(crate) fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
+/// that could go on; `None`: with any number. Before each execution `prepare` is called, outside the
+/// model: what an execution finds must not depend on those before it. One model at a time: they share
+/// the statics of the process.
+pub(crate) fn model(
+    preemptions: Option<usize>,
+    prepare: impl Fn() + Send + Sync + 'static,
+    body: impl Fn() + Send + Sync + 'static,
+) {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE
         .lock()
@@ -41,10 +69,18 @@ pub(crate) fn model(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 
     builder.max_branches = builder.max_branches.max(10_000);
     let executions = std::sync::Arc::new(core_atomic::AtomicUsize::new(0));
     let counted = executions.clone();
-    RUNNING.set(true);
     let _running = Running;
     builder.check(move || {
+        RUNNING.set(false);
+        prepare();
+        RUNNING.set(true);
         WORDS.with_borrow_mut(HashMap::clear);
+        MAPPED.with_borrow_mut(Vec::clear);
+        ZEROS.with_borrow_mut(|zeros| {
+            zeros.clear();
+            zeros.resize_with(ZERO_WORDS, || Rc::new(loom_atomic::AtomicU32::new(0)));
+        });
+        TRACE.with_borrow_mut(Vec::clear);
         counted.fetch_add(1, Relaxed);
         body();
     });
@@ -55,6 +91,9 @@ struct Running;
 impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.set(false);
+        if std::thread::panicking() {
+            TRACE.with_borrow(|trace| trace.iter().for_each(|line| std::eprintln!("{line}")));
+        }
         WORDS.with_borrow_mut(HashMap::clear);
     }
 }
@@ -64,13 +103,56 @@ fn word<T: 'static>(address: usize, make: impl FnOnce() -> T) -> Option<Rc<T>> {
     if !RUNNING.get() {
         return None;
     }
-    let known = WORDS.with_borrow(|words| words.get(&address).cloned());
+    let known =
+        mapped_word(address).or_else(|| WORDS.with_borrow(|words| words.get(&address).cloned()));
     let word = known.unwrap_or_else(|| {
         let made: Rc<dyn Any> = Rc::new(make());
         WORDS.with_borrow_mut(|words| words.insert(address, made.clone()));
         made
     });
     Some(word.downcast().expect("a word has one type"))
+}
+
+/// Words of [`MAPPED`] memory that a model uses, at most.
+const ZERO_WORDS: usize = 4;
+
+/// Memory that is zero for whoever came by its address in an order that loom sees.
+struct Mapped {
+    range: core::ops::Range<usize>,
+    written: Rc<loom::cell::UnsafeCell<()>>,
+}
+
+/// As [`crate::os::map`], for words.
+pub(crate) fn map(hint: usize, bytes: usize) -> Option<NonNull<u8>> {
+    let start = crate::os::map(hint, bytes)?;
+    if RUNNING.get() {
+        let at = start.as_ptr() as usize;
+        let written = Rc::new(loom::cell::UnsafeCell::new(()));
+        written.with_mut(|_| {});
+        MAPPED.with_borrow_mut(|mapped| {
+            mapped.push(Mapped {
+                range: at..at + bytes,
+                written,
+            });
+        });
+    }
+    Some(start)
+}
+
+/// A word for `address` if it lies in memory that this execution has mapped.
+fn mapped_word(address: usize) -> Option<Rc<dyn Any>> {
+    let written = MAPPED.with_borrow(|mapped| {
+        let it = mapped.iter().find(|it| it.range.contains(&address));
+        it.map(|it| it.written.clone())
+    })?;
+    written.with(|_| {});
+    let known = WORDS.with_borrow(|words| words.get(&address).cloned());
+    known.or_else(|| {
+        let zero = ZEROS.with_borrow_mut(Vec::pop);
+        let zero = zero.expect("ZERO_WORDS is too small");
+        WORDS.with_borrow_mut(|words| words.insert(address, zero.clone()));
+        Some(zero)
+    })
 }
 
 /// As x86-64 has it; see the module.
@@ -115,17 +197,21 @@ macro_rules! atomic {
                 Self(<$core>::new(value))
             }
 
+            fn at(&self) -> usize {
+                self.0.as_ptr() as usize
+            }
+
             fn word(&self) -> Option<Rc<$loom>> {
                 // Even where loom knows the word, so that an access to memory that is unmapped is
                 // seen. SAFETY: a valid word.
                 let now = unsafe { self.0.as_ptr().read_volatile() };
-                word(self.0.as_ptr() as usize, || <$loom>::new($to(now)))
+                word(self.at(), || <$loom>::new($to(now)))
             }
 
             #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 match self.word() {
-                    Some(word) => $from(word.load(order)),
+                    Some(word) => note("load", self.at(), $from(word.load(order))),
                     None => self.0.load(order),
                 }
             }
@@ -133,7 +219,10 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 match self.word() {
-                    Some(word) => barriers(order, || word.store($to(value), order)),
+                    Some(word) => {
+ note("store", self.at(), value);
+ barriers(order, || word.store($to(value), order));
+}
                     None => self.0.store(value, order),
                 }
             }
@@ -141,7 +230,7 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
                 match self.word() {
-                    Some(word) => barriers(order, || $from(word.swap($to(value), order))),
+                    Some(word) => { note("swap", self.at(), (value, barriers(order, || $from(word.swap($to(value), order))))).1}
                     None => self.0.swap(value, order),
                 }
             }
@@ -155,11 +244,14 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 match self.word() {
-                    Some(word) => barriers(order, || {
-                        word.compare_exchange($to(old), $to(new), order, failure)
-                            .map($from)
-                            .map_err($from)
-                    }),
+                    Some(word) => {
+                        let result = barriers(order, || {
+                            word.compare_exchange($to(old), $to(new), order, failure)
+                                .map($from)
+                                .map_err($from)
+                        });
+                        note("compare_exchange", self.at(), (new, result)).1
+                    }
                     None => self.0.compare_exchange(old, new, order, failure),
                 }
             }
@@ -184,7 +276,14 @@ macro_rules! arithmetic {
             #[track_caller]
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 match self.word() {
-                    Some(word) => barriers(order, || word.fetch_add(value, order)),
+                    Some(word) => {
+                        note(
+                            "fetch_add",
+                            self.at(),
+                            (value, barriers(order, || word.fetch_add(value, order))),
+                        )
+                        .1
+                    }
                     None => self.0.fetch_add(value, order),
                 }
             }
@@ -192,7 +291,14 @@ macro_rules! arithmetic {
             #[track_caller]
             pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
                 match self.word() {
-                    Some(word) => barriers(order, || word.fetch_sub(value, order)),
+                    Some(word) => {
+                        note(
+                            "fetch_sub",
+                            self.at(),
+                            (value, barriers(order, || word.fetch_sub(value, order))),
+                        )
+                        .1
+                    }
                     None => self.0.fetch_sub(value, order),
                 }
             }
@@ -200,7 +306,14 @@ macro_rules! arithmetic {
             #[track_caller]
             pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
                 match self.word() {
-                    Some(word) => barriers(order, || word.fetch_or(value, order)),
+                    Some(word) => {
+                        note(
+                            "fetch_or",
+                            self.at(),
+                            (value, barriers(order, || word.fetch_or(value, order))),
+                        )
+                        .1
+                    }
                     None => self.0.fetch_or(value, order),
                 }
             }
@@ -242,7 +355,7 @@ arithmetic!(AtomicU64, u64);
 /// What loom has for threads that sleep on a word. The address is made different from the word's.
 type Sleepers = (loom::sync::Mutex<()>, loom::sync::Condvar);
 fn sleepers(word: &AtomicU32) -> Option<Rc<Sleepers>> {
-    self::word(word.0.as_ptr() as usize + 1, || {
+    self::word(word.at() + 1, || {
         (loom::sync::Mutex::new(()), loom::sync::Condvar::new())
     })
 }
