@@ -85,7 +85,7 @@ fn workload(
             quick: quick.into(),
             full: full.into(),
         },
-        reps: (3, 5),
+        reps: (3, 3),
     }
 }
 
@@ -163,14 +163,14 @@ fn hot(v: &mut Vec<Bench>) {
             &format!("batch-{size}"),
             &format!("100 and 1,000 blocks of {size} B, freed last first, first first, at random"),
             &format!("batch {size} 1"),
-            &format!("batch {size} 10"),
+            &format!("batch {size} 5"),
         );
     }
     add(
         "tiny",
         "100 blocks of 8 - 64 B: last first, first first, at random, interleaved",
         "tiny 1",
-        "tiny 20",
+        "tiny 10",
     );
     add(
         "calloc",
@@ -182,7 +182,7 @@ fn hot(v: &mut Vec<Bench>) {
         "aligned",
         "an aligned block at a time",
         "aligned 1",
-        "aligned 100",
+        "aligned 50",
     );
 }
 
@@ -356,7 +356,7 @@ fn pages(v: &mut Vec<Bench>) {
         for turns in [100, 10_000] {
             let size = kib * 1024;
             v.push(repeated(
-                (3, 5),
+                (3, 3),
                 workload(
                     "cycle",
                     &format!("cycle-{label}-{turns}"),
@@ -390,18 +390,18 @@ fn pages(v: &mut Vec<Bench>) {
         "65536 10000",
     ));
     v.push(repeated(
-        (2, 5),
+        (2, 3),
         workload(
             "grow",
             "grow-64m",
             "a buffer grown by realloc x1.5 to 64 MiB",
             "grow",
             "67108864 1",
-            "67108864 10",
+            "67108864 4",
         ),
     ));
     v.push(repeated(
-        (2, 5),
+        (2, 3),
         workload(
             "grow",
             "grow-many",
@@ -486,7 +486,7 @@ fn applications(v: &mut Vec<Bench>) {
             "json",
             "documents parsed into trees, changed, written out",
             "500",
-            "15000",
+            "8000",
         ),
         (
             "ast",
@@ -498,7 +498,7 @@ fn applications(v: &mut Vec<Bench>) {
             "intern",
             "a string interner with modules that come and go",
             "500000",
-            "8000000",
+            "5000000",
         ),
         (
             "btree",
@@ -510,7 +510,7 @@ fn applications(v: &mut Vec<Bench>) {
             "log",
             "a log pipeline: reader, parsers, writer, each a thread",
             "100000 2",
-            "4000000 2",
+            "2500000 2",
         ),
     ] {
         let program = match name {

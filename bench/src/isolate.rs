@@ -10,7 +10,8 @@ use crate::table::{self, Row};
 /// The name of the column with everything switched on.
 const DEFAULT: &str = "default";
 
-/// Each feature: its name in the table, and the variable that takes it away.
+/// Each feature: its name in the table, and the variable that takes it away; behind a `+`, one that is off,
+/// and the variable that brings it.
 const FEATURES: &[(&str, &[(&str, &str)])] = &[
     (DEFAULT, &[]),
     ("MAGAZINE", &[("HAKMEM_DISABLE_MAGAZINE", "1")]),
@@ -24,11 +25,16 @@ const FEATURES: &[(&str, &[(&str, &str)])] = &[
     ("SITES", &[("HAKMEM_DISABLE_SITES", "1")]),
     ("SUPERSLAB", &[("HAKMEM_TINY_USE_SUPERSLAB", "0")]),
     ("all (MINIMAL)", &[("HAKMEM_MINIMAL", "1")]),
+    ("+GUARD", &[("HAKMEM_GUARD", "1")]),
 ];
 
 /// The names that `--feature` takes.
 pub(crate) fn names() -> Vec<&'static str> {
-    FEATURES.iter().skip(1).map(|f| f.0).collect()
+    FEATURES
+        .iter()
+        .skip(1)
+        .map(|f| f.0.trim_start_matches('+'))
+        .collect()
 }
 
 /// hakmem as it is, and without each feature; all of them when none is asked for.
@@ -38,7 +44,7 @@ pub(crate) fn variants(ready: &Ready, asked: &[String]) -> Vec<Ready> {
             || asked.is_empty()
             || asked
                 .iter()
-                .any(|a| name.split(' ').next() == Some(&a.to_uppercase()))
+                .any(|a| name.trim_start_matches('+').split(' ').next() == Some(&a.to_uppercase()))
     };
     FEATURES
         .iter()
@@ -72,7 +78,10 @@ pub(crate) fn render(results: &Results, variants: &[Ready]) -> String {
         .set_content_arrangement(ContentArrangement::Disabled);
     let features: Vec<&str> = variants.iter().skip(1).map(Ready::name).collect();
     let mut header = vec!["row".to_string(), "unit".into(), DEFAULT.into()];
-    header.extend(features.iter().map(|f| format!("without {f}")));
+    header.extend(features.iter().map(|f| match f.strip_prefix('+') {
+        Some(brought) => format!("with {brought}"),
+        None => format!("without {f}"),
+    }));
     table.set_header(header);
     let rows = table::rows(results);
     for row in &rows {
@@ -108,7 +117,7 @@ pub(crate) fn render(results: &Results, variants: &[Ready]) -> String {
     }
     table.add_row(mean);
     format!(
-        "{table}\nx 1.20: without the feature the row costs 20 % more, so the feature is worth that; below 1 the feature\ncosts something there; · is within the spread; SUPERSLAB is HAKMEM_TINY_USE_SUPERSLAB=0\n"
+        "{table}\nx 1.20: without the feature the row costs 20 % more, so the feature is worth that; below 1 the feature\ncosts something there; · is within the spread; SUPERSLAB is HAKMEM_TINY_USE_SUPERSLAB=0;\n`with` shows what a feature costs that is off by default\n"
     )
 }
 

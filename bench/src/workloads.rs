@@ -70,12 +70,18 @@ impl Workloads {
             fs::write(temporary.join(name), text)?;
         }
         // `instr` links this one, so it comes first.
-        shared(&temporary, "nothing")?;
+        // Debuggers and callgrind_annotate look for the texts where they will be.
+        let map = format!(
+            "-fdebug-prefix-map={}={}",
+            temporary.display(),
+            this.directory.display()
+        );
+        shared(&temporary, &map, "nothing")?;
         for (name, _) in FILES {
             match name.strip_suffix(".c") {
                 Some("nothing") | None => {}
-                Some(stem @ ("fit" | "witness")) => shared(&temporary, stem)?,
-                Some(stem) => program(&temporary, stem)?,
+                Some(stem @ ("fit" | "witness")) => shared(&temporary, &map, stem)?,
+                Some(stem) => program(&temporary, &map, stem)?,
             }
         }
         fs::write(temporary.join("complete"), "")?;
@@ -120,10 +126,11 @@ const FLAGS: &[&str] = &[
     "-pthread",
 ];
 
-fn program(directory: &Path, stem: &str) -> Result<()> {
+fn program(directory: &Path, map: &str, stem: &str) -> Result<()> {
     let mut command = Command::new("cc");
     command
         .args(FLAGS)
+        .arg(map)
         .arg(format!("{stem}.c"))
         .args(["-o", stem])
         .current_dir(directory);
@@ -136,10 +143,11 @@ fn program(directory: &Path, stem: &str) -> Result<()> {
     run(&mut command).with_context(|| format!("the workload {stem} does not compile"))
 }
 
-fn shared(directory: &Path, stem: &str) -> Result<()> {
+fn shared(directory: &Path, map: &str, stem: &str) -> Result<()> {
     let mut command = Command::new("cc");
     command
         .args(FLAGS)
+        .arg(map)
         .args(["-fPIC", "-shared"])
         .arg(format!("{stem}.c"))
         .arg("-o")
