@@ -221,10 +221,10 @@ macro_rules! programs {
 
 programs! {
     control:
-        address_space alignment calloc_zeroed errno_kept failing_calls fork_first fork_threads handover limits
+        address_space alignment calloc_zeroed errno_kept failing_calls fork_first fork_threads handover limits mapping_limit
         many_threads new_delete new_replaced no_overlap open_library orphan_blocks out_of_memory
         realloc_contents remote_free small_stack sparse_maps start_and_exit statistics stress
-        thread_churn thread_exit thread_local_objects trim_and_options usable_size zero_and_null;
+        thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
         extensions foreign_pointers fork_bare fork_signal hak_api knobs large_heap many_large
         memory_returns;

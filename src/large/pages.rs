@@ -207,7 +207,8 @@ impl Runs {
     /// Notes that `pages` which had been given back are wanted again; or that time has passed.
     pub(super) fn regret(&mut self, pages: usize, now: u32) {
         if pages > 0 {
-            self.earned = (self.earned + pages * PAGE).min(policy::RUNS_EARNED_MAX);
+            let most = warm::of_limit(policy::RUNS_EARNED_MAX);
+            self.earned = (self.earned + pages * PAGE).min(most);
             self.regretted_ms = now;
         } else if self.earned > 0 && now.wrapping_sub(self.regretted_ms) > policy::EARNED_MS {
             self.earned /= 2;

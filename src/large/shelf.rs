@@ -77,7 +77,7 @@ fn site_bin(key: u32, mapped: usize) -> usize {
 /// Whether `bytes` more would fit what sites may keep.
 pub(super) fn may_earn(bytes: usize) -> bool {
     let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    EARNED.load(Relaxed) + bytes <= policy::earned_max(live)
+    EARNED.load(Relaxed) + bytes <= warm::of_limit(policy::earned_max(live))
 }
 
 impl Shelf {
@@ -257,6 +257,7 @@ pub(super) fn unknown(record: &Record) -> bool {
 pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let now = now();
     let mapped = record.mapped();
+    let earned_block = warm::of_limit(policy::EARNED_BLOCK);
     let mut shelf = SHELF.lock();
     let key = record.key();
     let bin = site_bin(key, mapped);
@@ -280,7 +281,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let budget = warm::budget();
     let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
     // Older memory makes room, if need be.
-    let earned = !room && credit > 0 && charge <= policy::EARNED_BLOCK;
+    let earned = !room && credit > 0 && charge <= earned_block;
     let kept = enabled
         && (earned
             || if room {

@@ -5,11 +5,13 @@
 //! Who calls it: `space` and `large` for memory, `sync` for futexes, `observe` for output.
 //! A failed call loses nothing: the memory is as it was, the failure is counted.
 
+mod cgroup;
 mod fatal;
 pub(crate) mod process;
 mod refused;
 mod sys;
 
+pub(crate) use cgroup::memory_limit;
 pub(crate) use fatal::misuse;
 
 use refused::REFUSED;

@@ -26,6 +26,8 @@ static EARNED: AtomicUsize = AtomicUsize::new(0);
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
 /// What is earned is at most this: a process that goes idle after a burst keeps it.
 const EARNED_MAX: usize = 32 << 20;
+/// See [`of_limit`].
+const PART_OF_LIMIT: usize = 16;
 /// After this many ms without a miss, half of what was earned lapses.
 const HALF_LIFE: u64 = 1000;
 
@@ -42,7 +44,8 @@ pub(crate) fn regret(bytes: usize) {
         let less = |out: usize| Some(out.saturating_sub(missed));
         // Never fails: the closure always has an answer.
         let _ = OUT.fetch_update(Relaxed, Relaxed, less);
-        EARNED.store((EARNED.load(Relaxed) + missed).min(EARNED_MAX), Relaxed);
+        let most = of_limit(EARNED_MAX);
+        EARNED.store((EARNED.load(Relaxed) + missed).min(most), Relaxed);
         MISSED_AT.store(os::now_ms(), Relaxed);
     }
 }
@@ -65,6 +68,13 @@ pub(crate) fn earned() -> usize {
     OUT.store(0, Relaxed);
     MISSED_AT.store(now, Relaxed);
     left
+}
+
+/// `most`, or less where the process is in a control group that allows it little memory: what may be
+/// kept, beyond the budget's floor and share, because it was wanted again before. There are three such
+/// kinds: slabs here, runs, and what call sites have earned.
+pub(crate) fn of_limit(most: usize) -> usize {
+    most.min(os::memory_limit() / PART_OF_LIMIT)
 }
 
 /// Free bytes that may stay resident now.
