@@ -166,7 +166,7 @@ impl Heap {
             };
             match result {
                 Ok(()) => self.came_back(slab, 1),
-                Err(misuse) => report(misuse, block),
+                Err(misuse) => report((misuse, block)),
             }
         }
     }
@@ -325,7 +325,7 @@ pub(crate) unsafe fn free_remote(block: *mut u8, class: Class) {
     let index = info.index_of(offset);
     // That the block was ever handed out is for its owner to see.
     if index * info.size as usize != offset {
-        report(Misuse::NotABlock, block as usize);
+        report((Misuse::NotABlock, block as usize));
     }
     let heap = tls::heap();
     // SAFETY: a block in use keeps its slab and its class. A heap that is none has an outbox of
@@ -358,7 +358,7 @@ unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const Atomic
         match remote::deliver(slab, word, 1 << bit) {
             Ok(false) => {}
             Ok(true) => orphans::emptied(slab),
-            Err(misuse) => report(misuse, block as usize),
+            Err(found) => report(found),
         }
     }
 }

@@ -96,8 +96,8 @@ unsafe fn is_empty(slab: *mut Slab) -> bool {
         let known = live.load(Acquire);
         // SAFETY: the list's lock is held, and the map says that the slab is an orphan.
         let used = unsafe {
-            if let Err(misuse) = slab::drain(slab) {
-                report(misuse, Slab::base(slab));
+            if let Err(found) = slab::drain(slab) {
+                report(found);
             }
             (*slab).watermark - (*slab).free
         };

@@ -94,7 +94,7 @@ impl Outbox {
                 self.words[at] = word;
                 self.slabs[at] = slab;
             } else if self.masks[at] & bit != 0 {
-                report(Misuse::DoubleFree, Slab::base(slab));
+                report((Misuse::DoubleFree, remote::block_of(slab, word, bit)));
             }
             self.masks[at] |= bit;
             if self.adds >= ADDS {
@@ -128,7 +128,7 @@ impl Outbox {
         match unsafe { remote::deliver(slab, self.words[at], mask) } {
             Ok(false) => {}
             Ok(true) => orphans::emptied(slab),
-            Err(misuse) => report(misuse, Slab::base(slab)),
+            Err(found) => report(found),
         }
         // ORDERING: Release: after the last use of the notice.
         self.in_flight.store(0, Release);

@@ -8,7 +8,7 @@ use super::{ClassState, Heap, magazine, orphans};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{Class, PAGE, knobs};
 use crate::os;
-use crate::slab::{self, Misuse, Slab, State};
+use crate::slab::{self, Found, Slab, State};
 use crate::space::{map, warm};
 use crate::sync::primitive::fence;
 
@@ -117,8 +117,8 @@ impl Heap {
                 // ORDERING: the second rule in `slab::remote`: the map names us before we look.
                 fence(SeqCst);
                 self.counts.adopted += 1;
-                if let Err(misuse) = slab::drain(slab) {
-                    report(misuse, Slab::base(slab));
+                if let Err(found) = slab::drain(slab) {
+                    report(found);
                 }
                 let state = &mut self.classes[class.number()];
                 state.slabs += 1;
@@ -183,7 +183,7 @@ impl Heap {
                     self.counts.drained += n as u64;
                     self.came_back(slab, n);
                 }
-                Err(misuse) => report(misuse, Slab::base(slab)),
+                Err(found) => report(found),
             }
         }
     }
@@ -196,7 +196,7 @@ impl Heap {
 
 /// Ends the process for a misuse found when blocks are handed back.
 #[cold]
-pub(super) fn report(misuse: Misuse, address: usize) -> ! {
+pub(super) fn report((misuse, address): Found) -> ! {
     os::misuse("free", misuse.why(), address)
 }
 

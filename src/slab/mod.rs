@@ -130,6 +130,19 @@ pub(crate) unsafe fn index_of(
     }
 }
 
+/// What is wrong, and with the block at which address.
+pub(crate) type Found = (Misuse, usize);
+
+/// The address of the block that the lowest of `bits` in word `w` of the slab's bitmaps stands for.
+///
+/// # Safety
+/// `slab` is a slab.
+unsafe fn block_at(slab: *const Slab, w: usize, bits: u64) -> usize {
+    let index = w * 64 + bits.trailing_zeros() as usize;
+    // SAFETY: the caller's.
+    Slab::base(slab) + index * unsafe { info(slab) }.size as usize
+}
+
 /// Whether it can hand out a block.
 ///
 /// # Safety
@@ -305,7 +318,7 @@ pub(crate) unsafe fn put(slab: *mut Slab, info: &ClassInfo, address: usize) -> R
 ///
 /// # Safety
 /// The caller's thread owns the slab.
-pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
+pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Found> {
     // SAFETY: the caller's.
     unsafe {
         let info = info(slab);
@@ -322,10 +335,11 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Misuse> {
             let bits = word.swap(0, SeqCst);
             let own = words.add(w);
             if *own & bits != 0 {
-                return Err(Misuse::DoubleFree);
+                return Err((Misuse::DoubleFree, block_at(slab, w, *own & bits)));
             }
-            if w * 64 + 64 - bits.leading_zeros() as usize > (*slab).watermark as usize {
-                return Err(Misuse::NotABlock);
+            let last = 63 - bits.leading_zeros();
+            if w * 64 + last as usize >= (*slab).watermark as usize {
+                return Err((Misuse::NotABlock, block_at(slab, w, 1 << last)));
             }
             *own |= bits;
             (*slab).summary |= 1 << w;

@@ -15,7 +15,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
-use super::{Misuse, Slab};
+use super::{Found, Misuse, Slab};
 use crate::space::map::{self, Kind};
 use crate::sync::primitive::{AtomicPtr, AtomicU32, AtomicU64, fence, yield_now};
 
@@ -160,15 +160,18 @@ pub(crate) unsafe fn deliver(
     slab: *mut Slab,
     word: *const AtomicU64,
     mask: u64,
-) -> Result<bool, Misuse> {
+) -> Result<bool, Found> {
+    let at = word;
     // SAFETY: the caller's: a block in use keeps its slab.
     let word = unsafe { &*word };
     // Read before the bits are set: afterwards the slab may be anybody's.
     let owner = map::lookup(Slab::base(slab)).owner();
     // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and
     // the first rule at the head of the file.
-    if word.fetch_or(mask, SeqCst) & mask != 0 {
-        return Err(Misuse::DoubleFree);
+    let twice = word.fetch_or(mask, SeqCst) & mask;
+    if twice != 0 {
+        // SAFETY: the caller's.
+        return Err((Misuse::DoubleFree, unsafe { block_of(slab, at, twice) }));
     }
     notify(slab);
     if owner != ORPHAN {
@@ -181,6 +184,18 @@ pub(crate) unsafe fn deliver(
     // here. Then somebody looks too early, which puts it right. It is never too high.
     // ORDERING: Release pairs with the Acquire in `orphans`: after the bits.
     Ok(live.fetch_sub(n, Release).wrapping_sub(n) as i32 <= 0)
+}
+
+/// The address of the block that the lowest of `bits` in `word` stands for.
+///
+/// # Safety
+/// `word` is one of the slab's remote words.
+pub(crate) unsafe fn block_of(slab: *mut Slab, word: *const AtomicU64, bits: u64) -> usize {
+    // SAFETY: the caller's.
+    unsafe {
+        let first = Slab::remote(slab, super::info(slab));
+        super::block_at(slab, word.offset_from_unsigned(first), bits)
+    }
 }
 
 /// Sees that the owner of the slab looks at its remote words after this.
