@@ -220,7 +220,7 @@ fn live(v: &mut Vec<Bench>) {
                 &format!("blocks of 16 - 1,024 B taken and freed at random, {n} slots"),
                 "live",
                 &format!("mixed {n} 16 1024 1000000"),
-                &format!("mixed {n} 16 1024 30000000"),
+                &format!("mixed {n} 16 1024 15000000"),
             ),
         ));
     }
@@ -291,7 +291,7 @@ fn threads(v: &mut Vec<Bench>) {
                     &format!("a server's threads, {threads} of them, blocks of {text}"),
                     "larson",
                     &format!("300 {lo} {hi} {blocks} 100 {threads}"),
-                    &format!("1000 {lo} {hi} {blocks} 100 {threads}"),
+                    &format!("500 {lo} {hi} {blocks} 100 {threads}"),
                 ),
             ));
         }

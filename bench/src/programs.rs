@@ -58,7 +58,7 @@ pub(crate) static ALL: &[Program] = &[
         about: "redis-server: SET of two sizes with eviction, GET, LPUSH, HSET, through a socket",
         needs: ("redis-server", "redis-server"),
         witness: "redis-server",
-        size: (50_000, 800_000),
+        size: (50_000, 400_000),
         env: &[],
         prepare: |dir, n| {
             script(
@@ -75,7 +75,7 @@ pub(crate) static ALL: &[Program] = &[
         about: "gcc -O2: a file of many functions",
         needs: ("gcc", "gcc"),
         witness: "cc1",
-        size: (15, 100),
+        size: (15, 60),
         env: &[],
         prepare: gcc,
     },
@@ -84,7 +84,7 @@ pub(crate) static ALL: &[Program] = &[
         about: "sqlite3: a table in memory with two indexes",
         needs: ("sqlite3", "sqlite3"),
         witness: "sqlite3",
-        size: (20_000, 300_000),
+        size: (20_000, 200_000),
         env: &[],
         prepare: |dir, n| {
             let file = dir.join("sqlite.sql");
@@ -102,7 +102,7 @@ pub(crate) static ALL: &[Program] = &[
         about: "git: log with patches, and a pack with deltas found anew",
         needs: ("git", "git"),
         witness: "git",
-        size: (30, 250),
+        size: (30, 150),
         env: &[],
         prepare: git,
     },

@@ -144,12 +144,12 @@ impl Fences {
             let ready = data == 0 || os::decommit(base.add(data), total - data);
             let number = if ready { self.number() } else { None };
             let Some(number) = number else {
-                os::unmap(base, total);
+                os::discard_reserved(base, total);
                 return None;
             };
             if !map::set(base, total / SLOT, map::Entry::fenced(number as u32)) {
                 self.recycle(number);
-                os::unmap(base, total);
+                os::discard_reserved(base, total);
                 return None;
             }
             let block = base.add(ahead);
@@ -255,10 +255,8 @@ impl Fences {
         };
         self.held_bytes -= total;
         map::set(base, total / SLOT, map::Entry::FOREIGN);
+        self.recycle(number);
         // SAFETY: the mapping is ours, and no block is in it.
-        if unsafe { os::unmap(base, total) } {
-            self.recycle(number);
-        }
-        // Else the addresses stay reserved and the record used: nothing else is lost.
+        unsafe { os::discard_reserved(base, total) };
     }
 }
