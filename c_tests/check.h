@@ -6,6 +6,7 @@
  *
  * The runner says through the environment what to expect; without it nothing is assumed:
  *   TEST_LIBRARY  the path of libhakmem.so
+ *   TEST_ROUNDS   how often to do what is done many times, where a program asks for it
  *   TEST_MODE     preload or linked: that library must serve malloc; control: it must not
  * A line "// control: glibc" in a program says that its property also holds on plain glibc, where
  * it is run as well to prove that the program itself is right.
@@ -183,6 +184,13 @@ static inline void sleep_ms(unsigned milliseconds)
     time.tv_nsec = (long)(milliseconds % 1000) * 1000000L;
     while (nanosleep(&time, &time) != 0 && errno == EINTR)
         continue;
+}
+
+/* How many rounds a test makes: what is usual, or TEST_ROUNDS, for a longer run by hand. */
+static inline size_t test_rounds(size_t usual)
+{
+    const char *text = getenv("TEST_ROUNDS");
+    return text == NULL ? usual : (size_t)strtoul(text, NULL, 10);
 }
 
 static inline pthread_t start_thread(void *(*run)(void *), void *argument)

@@ -62,10 +62,10 @@ __attribute__((noinline)) static pid_t run_true(void)
 int main(void)
 {
     pthread_t threads[THREADS];
-    size_t i;
+    size_t i, forks = test_rounds(FORKS);
     for (i = 0; i < THREADS; i++)
         threads[i] = start_thread(allocate, (void *)(uintptr_t)(i + 1));
-    for (i = 0; i < FORKS; i++) {
+    for (i = 0; i < forks; i++) {
         void *block = malloc(1000 * i + 1);
         pid_t child = i % 2 == 0 ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
         int status;

@@ -8,7 +8,7 @@
 
 #define ALLOCATING 8
 #define FORKING 4
-#define FORKS 250
+#define ROUNDS 1000
 #define LEFT 64
 
 static size_t stop;
@@ -109,14 +109,14 @@ __attribute__((noreturn)) static void live_as_child(uint64_t seed)
 
 static void *fork_often(void *argument)
 {
-    size_t self = (size_t)(uintptr_t)argument, i;
-    for (i = 0; i < FORKS; i++) {
+    size_t self = (size_t)(uintptr_t)argument, i, forks = test_rounds(ROUNDS) / FORKING;
+    for (i = 0; i < forks; i++) {
         void *before = malloc(500);
         pid_t child = fork();
         int status;
         CHECK(child >= 0, "fork");
         if (child == 0)
-            live_as_child(self * FORKS + i + 1);
+            live_as_child(self * forks + i + 1);
         status = wait_for(child);
         CHECK(status == 33, "child %zu of thread %zu ended with %d", i, self, status);
         free(before);

@@ -21,6 +21,7 @@ use crate::large::{self, Request, Resize};
 use crate::os;
 use crate::space::map::{self, Kind};
 use crate::space::{pool, warm};
+use crate::sync;
 
 /// Blocks of slabs are multiples of any alignment up to this that divides the size asked for.
 const SLAB_ALIGN_MAX: usize = 16 << 10;
@@ -647,6 +648,7 @@ pub fn init_process() {
         return;
     }
     crate::observe::read_environment();
+    sync::on_new_process(heap::new_process);
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
@@ -661,12 +663,7 @@ pub fn init_process() {
 }
 
 unsafe extern "C" fn after_fork() {
-    os::process::is_known();
-    if guard::on() {
-        guard::new_process();
-    } else {
-        heap::new_process();
-    }
+    sync::forked();
 }
 
 /// The walk over all invariants that the calling thread can check: for tests and reports.

@@ -149,6 +149,10 @@ fn test_command(executable: &Path, mode: Mode) -> Command {
     command
         .env("TEST_MODE", mode.name())
         .env("TEST_LIBRARY", library());
+    // More rounds than usual, by hand.
+    if let Some(rounds) = std::env::var_os("TEST_ROUNDS") {
+        command.env("TEST_ROUNDS", rounds);
+    }
     command
 }
 
@@ -221,8 +225,9 @@ macro_rules! programs {
 
 programs! {
     control:
-        address_space alignment calloc_zeroed errno_kept failing_calls fork_first fork_threads handover limits mapping_limit
-        many_threads new_delete new_replaced no_overlap open_library orphan_blocks out_of_memory
+        address_space alignment calloc_zeroed errno_kept exit_together failing_calls fork_first
+        fork_threads handover keys_exhausted limits many_threads mapping_limit new_delete new_replaced
+        no_overlap open_library orphan_blocks out_of_memory
         realloc_contents remote_free small_stack sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
@@ -337,6 +342,9 @@ mod static_library {
     fn c_in_static_program() {
         pass("stress", "static", &["-static"]);
         pass("thread_exit", "static", &["-static"]);
+        pass("fork_first", "static", &["-static"]);
+        pass("fork_bare", "static", &["-static"]);
+        pass("start_and_exit", "static", &["-static"]);
     }
 
     #[test]

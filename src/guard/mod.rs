@@ -94,16 +94,15 @@ pub(crate) fn start() -> bool {
 
 /// What the child of a fork does first, while blocks are guarded.
 pub(crate) fn new_process() {
-    // SAFETY: the child has one thread, and it is outside the allocator.
+    // SAFETY: no other thread of the child has taken a lock.
     unsafe {
-        if STATE.reset() {
-            let state = &mut *STATE.value();
+        STATE.recover(|state| {
             // Blocks of the old heap stay what they are: the slab map says so.
             state.heap = null_mut();
             state.held = Fifo::new();
             state.held_bytes = 0;
             state.fences.forget_lists();
-        }
+        });
     }
     heap::new_process();
 }

@@ -11,7 +11,7 @@ use super::flush::HEAPLESS;
 use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
 use crate::slab::remote::{self, Queue};
-use crate::space::{map, meta, pool};
+use crate::space::{map, meta, pool, warm};
 use crate::sync::{self, Guard, Lock};
 use crate::{large, os};
 
@@ -27,12 +27,15 @@ struct Registry {
     free: *mut Heap,
     /// Heaps ever made.
     count: u32,
+    /// Heaps that a thread of this process has, the shared one included.
+    taken: u32,
 }
 // SAFETY: free heaps belong to whoever holds the lock.
 unsafe impl Send for Registry {}
 static REGISTRY: Lock<Registry> = Lock::new(Registry {
     free: null_mut(),
     count: 0,
+    taken: 0,
 });
 
 /// The heap of threads that cannot have their own: those whose heap is gone.
@@ -78,7 +81,6 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
     if registry.count == 0 {
         remote::set_finder(queue_of);
         pool::set_nobody_delivers(nobody_delivers);
-        sync::on_new_process(new_process);
     }
     // Again if memory was too short the last time.
     os::process::watch();
@@ -118,6 +120,7 @@ pub(super) fn take() -> Option<*mut Heap> {
         registry.free = unsafe { (*heap).next };
         heap
     };
+    registry.taken += 1;
     // SAFETY: it is this thread's now.
     unsafe {
         (*heap).queue.open();
@@ -148,6 +151,20 @@ fn key() -> Option<libc::pthread_key_t> {
     }
 }
 
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static LEAVE: extern "C" fn() = leave;
+
+/// The code goes: with the process, or by dlclose if libhakmem.a is a part of a library that can be
+/// unloaded. No thread that ends may call into it any more.
+extern "C" fn leave() {
+    let key = KEY.swap(NO_KEY, Relaxed);
+    if key != 0 && key != NO_KEY {
+        // SAFETY: the key is ours.
+        unsafe { libc::pthread_key_delete(key - 1) };
+    }
+}
+
 /// The calling thread's heap, taken if it has none yet. `None`: it cannot have one, because it is
 /// ending or memory is short; then [`shared`] serves.
 #[inline]
@@ -164,6 +181,10 @@ pub(crate) fn current() -> Option<*mut Heap> {
 fn first(now: *mut Heap) -> Option<*mut Heap> {
     if core::ptr::eq(now, &raw const GONE) {
         return None;
+    }
+    if count() == 0 {
+        // Before the first lock is taken, whoever takes it.
+        sync::on_new_process(new_process);
     }
     let key = key()?;
     let heap = take()?;
@@ -189,11 +210,14 @@ unsafe extern "C" fn thread_ends(heap: *mut libc::c_void) {
 /// Hands everything in the heap on: blocks to their slabs, slabs to the pool or the orphans,
 /// magazines and the heap itself to other threads.
 pub(super) unsafe fn retire(heap: *mut Heap) {
-    tls::set_heap(&raw const GONE);
-    // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more.
+    // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more, but
+    // `new_process`, as long as it has anything in its front.
     unsafe {
+        large::retire(&mut (*heap).large);
+        tls::set_heap(&raw const GONE);
         empty(&mut *heap);
         let mut registry = REGISTRY.lock();
+        registry.taken -= 1;
         (*heap).next = registry.free;
         registry.free = heap;
     }
@@ -203,7 +227,6 @@ unsafe fn empty(heap: &mut Heap) {
     // SAFETY: the heap is the caller's.
     unsafe {
         heap.flush_outbox();
-        large::retire(&mut heap.large);
         heap.drain_queue();
         let mut classes = heap.used;
         while classes != 0 {
@@ -285,6 +308,26 @@ pub(crate) fn owner(entry: map::Entry) -> *mut Heap {
     by_number(entry.owner()).map_or(null_mut(), |heap| (&raw const *heap).cast_mut())
 }
 
+/// If no other thread has a heap: what is warm must be what the pool, the large blocks, and this thread
+/// keep. To be called by a thread with a heap of its own.
+pub(crate) fn check_accounts() -> Result<(), &'static str> {
+    let mine = tls::heap();
+    // SAFETY: racy reads of words; the heap is this thread's.
+    let (others, front) = unsafe {
+        let taken = (&raw const (*REGISTRY.value()).taken).read_volatile();
+        let shared = !(&raw const (*SHARED.value()).0).read_volatile().is_null();
+        (taken != 1 + u32::from(shared), &(*mine).large)
+    };
+    if others || !Heap::is_real(mine) {
+        return Ok(());
+    }
+    let kept = large::check_accounts(front)?;
+    if warm::WARM.load(Relaxed) != pool::warm() + kept as isize {
+        return Err("what is warm is not what is kept");
+    }
+    Ok(())
+}
+
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.
 pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
     for number in 1..=count() {
@@ -294,29 +337,42 @@ pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
     }
 }
 
-/// What the child of a fork does first: locks that vanished threads held are free again, and what
-/// they guarded is forgotten where it may be half-changed. The heaps of vanished threads stay as
-/// they were: what they hold is not reused, and blocks in their slabs can be freed.
+/// What the child of a fork does before it takes its first lock, by the thread that forked: locks that
+/// vanished threads held are free again, and what they guarded is made whole, or forgotten where it may
+/// be half-changed. The heaps of vanished threads stay as they were: what they hold is not reused, and
+/// blocks in their slabs can be freed. The calling thread may be inside the allocator, interrupted by the
+/// signal handler that forked, but not between two words that belong together, except under a lock.
 pub(crate) fn new_process() {
-    // SAFETY: the child of a fork has one thread, and it is outside the allocator.
+    let mine = tls::heap();
+    // SAFETY: the child of a fork has one thread, or others that wait for this to end; no lock is
+    // taken here. The heap is this thread's.
     unsafe {
+        let front = Heap::is_real(mine).then(|| &(*mine).large);
         meta::after_fork();
-        pool::after_fork();
-        large::after_fork();
-        if REGISTRY.reset() {
+        REGISTRY.recover(|registry| {
             // The list may be half-linked. Numbers are given under the lock before they are used.
-            (*REGISTRY.value()).free = null_mut();
-            (*REGISTRY.value()).count += 1;
-        }
-        if SHARED.reset() {
-            (*SHARED.value()).0 = null_mut();
-        }
+            registry.free = null_mut();
+            registry.count += 1;
+        });
+        SHARED.recover(|shared| shared.0 = null_mut());
+        let shared = !(*SHARED.value()).0.is_null();
+        (*REGISTRY.value()).taken = u32::from(front.is_some()) + u32::from(shared);
         magazine::after_fork();
+        // What all keep, from the sums of each: vanished threads may have been between the two.
+        let warm = pool::after_fork() + large::after_fork(front) as isize;
+        warm::WARM.store(warm, Relaxed);
+        // By the pool's list of SuperSlabs, so after it.
         orphans::after_fork();
     }
-    // Deliveries of vanished threads are not under way any more.
+    // Deliveries of vanished threads are not under way any more. Few are written to: what is only
+    // read is still shared with the parent.
     HEAPLESS.store(0, Relaxed);
-    each_heap(|heap| heap.outbox.in_flight.store(0, Relaxed));
+    each_heap(|heap| {
+        let flight = &heap.outbox.in_flight;
+        if !core::ptr::eq(heap, mine) && flight.load(Relaxed) != 0 {
+            flight.store(0, Relaxed);
+        }
+    });
 }
 
 const _: () = assert!(size_of::<Heap>() <= 4 * PAGE);

@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use crate::base::ClassInfo;
 use crate::base::class::MAGAZINE_MAX;
 use crate::space::meta;
-use crate::sync::{SpinLock, check_process};
+use crate::sync::primitive::ShortLock;
 
 /// Bytes of a magazine.
 pub(crate) const BYTES: usize = 512;
@@ -148,11 +148,10 @@ impl List {
 }
 
 /// Magazines of threads that are gone.
-static SPARE: SpinLock<List> = SpinLock::new(List::new());
+static SPARE: ShortLock<List> = ShortLock::new(List::new());
 
 /// A magazine whose slots hold anything. `None`: out of memory.
 pub(crate) fn take() -> Option<Magazine> {
-    check_process();
     if let Some(magazine) = SPARE.lock().pop() {
         return Some(magazine);
     }
@@ -164,7 +163,6 @@ pub(crate) fn take() -> Option<Magazine> {
 /// # Safety
 /// It is the caller's, and holds no block that is not elsewhere, too.
 pub(crate) unsafe fn give(magazine: Magazine) {
-    check_process();
     // SAFETY: the caller's.
     unsafe { SPARE.lock().push(magazine) };
 }
@@ -172,11 +170,8 @@ pub(crate) unsafe fn give(magazine: Magazine) {
 /// In the child of a fork: forgets the spares if they may be half-linked.
 ///
 /// # Safety
-/// No other thread exists.
+/// As for [`crate::sync::Lock::recover`].
 pub(crate) unsafe fn after_fork() {
-    if SPARE.is_locked() {
-        // SAFETY: the holder does not exist any more.
-        unsafe { SPARE.force_unlock() };
-        *SPARE.lock() = List::new();
-    }
+    // SAFETY: the caller's.
+    unsafe { SPARE.recover(|spare| *spare = List::new()) };
 }

@@ -16,7 +16,8 @@ mod refill;
 pub(crate) mod tls;
 
 pub(crate) use birth::{
-    current, each_heap, guarded, new_process, owner, set_aside, shared, shared_if_made,
+    check_accounts, current, each_heap, guarded, new_process, owner, set_aside, shared,
+    shared_if_made,
 };
 pub(crate) use flush::{free_remote, is_mine};
 

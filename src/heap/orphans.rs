@@ -8,11 +8,11 @@ use super::refill::report;
 use crate::base::{Class, N_CLASSES};
 use crate::slab::{self, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
-use crate::sync::primitive::{AtomicU32, fence};
-use crate::sync::{SpinLock, check_process};
+use crate::space::pool;
+use crate::sync::primitive::{AtomicU32, ShortLock, fence};
 
-/// Orphans of a class; the slabs in the list have state `Orphan` and no others have. Those that may
-/// have something to give come first.
+/// Orphans of a class. While nobody holds the lock, the slabs in the list are those that the slab map
+/// calls orphans, and those in state `Orphan`. Those that may have something to give come first.
 pub(super) struct List {
     first: *mut Slab,
     last: *mut Slab,
@@ -25,7 +25,7 @@ const NEW: List = List {
     last: null_mut(),
 };
 
-static LISTS: [SpinLock<List>; N_CLASSES] = [const { SpinLock::new(NEW) }; N_CLASSES];
+static LISTS: [ShortLock<List>; N_CLASSES] = [const { ShortLock::new(NEW) }; N_CLASSES];
 /// Lengths of the lists: so that nobody takes a lock for nothing.
 static LENGTHS: [AtomicU32; N_CLASSES] = [const { AtomicU32::new(0) }; N_CLASSES];
 /// Orphans without anything to give that one adoption passes over, at most.
@@ -117,15 +117,14 @@ unsafe fn is_empty(slab: *mut Slab) -> bool {
 /// The calling thread owns it, and it is in no list.
 pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
     let number = class.number();
-    check_process();
     let mut list = LISTS[number].lock();
     // SAFETY: the caller's. Under the lock, so that `emptied` finds it in the list or not an orphan.
     unsafe {
-        let orphan = Entry::slab(ORPHAN, class);
-        map::set(Slab::start(slab), 1 << class.info().order, orphan);
+        name(slab, class, Entry::slab(ORPHAN, class));
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
         fence(SeqCst);
         if is_empty(slab) {
+            name(slab, class, Entry::FOREIGN);
             drop(list);
             slab::release(slab);
             return;
@@ -142,7 +141,6 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     if LENGTHS[number].load(Relaxed) == 0 {
         return None;
     }
-    check_process();
     let mut list = LISTS[number].lock();
     for _ in 0..LOOKS {
         let slab = list.first;
@@ -154,8 +152,7 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
         unsafe {
             list.unlink(slab);
             if has_gains(slab) {
-                let mine = Entry::slab(owner, class);
-                map::set(Slab::start(slab), 1 << class.info().order, mine);
+                name(slab, class, Entry::slab(owner, class));
                 LENGTHS[number].fetch_sub(1, Relaxed);
                 return Some(slab);
             }
@@ -175,7 +172,6 @@ pub(super) fn emptied(slab: *mut Slab) {
     if orphan.owner() != ORPHAN {
         return;
     }
-    check_process();
     let mut list = LISTS[class.number()].lock();
     // SAFETY: the caller's delivery is still counted, so the header stays. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
@@ -188,30 +184,55 @@ pub(super) fn emptied(slab: *mut Slab) {
             return;
         }
         list.unlink(slab);
-        drop(list);
         LENGTHS[class.number()].fetch_sub(1, Relaxed);
+        // Before the lock is given back: what the map calls an orphan, a child of a fork would list.
+        name(slab, class, Entry::FOREIGN);
+        drop(list);
         slab::release(slab);
     }
 }
 
-/// In the child of a fork: forgets lists that may be half-linked.
+/// Writes a slab's entry in the slab map, which has room for it.
+unsafe fn name(slab: *mut Slab, class: Class, entry: Entry) {
+    map::set(Slab::start(slab), 1 << class.info().order, entry);
+}
+
+/// In the child of a fork: links lists anew that a vanished thread was changing. Orphans keep links
+/// into such a list, so it cannot just be forgotten.
 ///
 /// # Safety
-/// No other thread exists.
+/// As for [`crate::sync::Lock::recover`].
 pub(super) unsafe fn after_fork() {
-    for (list, length) in LISTS.iter().zip(&LENGTHS) {
-        if list.is_locked() {
-            // SAFETY: the holder does not exist any more.
-            unsafe { list.force_unlock() };
-            *list.lock() = NEW;
-            length.store(0, Relaxed);
-        }
+    for number in 1..N_CLASSES {
+        let Some(class) = Class::from_number(number) else {
+            continue;
+        };
+        let relink = |list: &mut List| {
+            *list = NEW;
+            LENGTHS[number].store(0, Relaxed);
+            // SAFETY: the caller's; the slabs that the map calls orphans are the list's.
+            unsafe {
+                pool::each_slab_alone(|slab| {
+                    if map::lookup(Slab::base(slab)) == Entry::slab(ORPHAN, class)
+                        && Slab::around(Slab::base(slab), class.info()) == slab
+                    {
+                        slab::recount(slab);
+                        name(slab, class, Entry::slab(ORPHAN, class));
+                        Slab::notice(slab).orphan_live.store(0, Relaxed);
+                        LENGTHS[number].fetch_add(1, Relaxed);
+                        list.push(slab);
+                    }
+                });
+            }
+        };
+        // SAFETY: the caller's.
+        unsafe { LISTS[number].recover(relink) };
     }
 }
 
 /// The list of a class, for models.
 #[cfg(all(test, loom))]
-pub(super) fn list(class: Class) -> &'static SpinLock<List> {
+pub(super) fn list(class: Class) -> &'static ShortLock<List> {
     &LISTS[class.number()]
 }
 

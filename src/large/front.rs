@@ -15,6 +15,7 @@ use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
 use crate::base::{PAGE, knobs};
 use crate::space::warm;
+use crate::sync;
 
 const PLACES: usize = 16;
 /// A buffer that grew far this many times in a row may start with all its room the next time.
@@ -250,6 +251,7 @@ impl Front {
             }
         }
         self.keys[place] = block.key();
+        let _inside = sync::inside();
         self.places[place] = Place {
             at: AtomicUsize::new(p.as_ptr() as usize),
             room: block.room(),
@@ -291,16 +293,18 @@ impl Front {
 
     /// Hands the block at a place to the shared stores, and takes the charge back.
     fn evict(&mut self, i: usize) {
+        let inside = sync::inside();
         let place = &mut self.places[i];
         let charge = core::mem::take(&mut place.charge);
         if place.earned {
-            shelf::EARNED.fetch_sub(charge, Relaxed);
+            shelf::lower(&shelf::EARNED, charge);
         } else if charge > 0 {
             self.kept -= charge;
-            KEPT.fetch_sub(charge, Relaxed);
+            shelf::lower(&KEPT, charge);
             warm::keep(-(charge as isize));
         }
         place.earned = false;
+        drop(inside);
         self.keys[i] = 0;
         let Some(p) = NonNull::new(place.at.load(Relaxed) as *mut u8) else {
             return;
@@ -333,6 +337,11 @@ impl Front {
             sum.fetch_add(counter.load(Relaxed), Relaxed);
             counter.store(0, Relaxed);
         }
+    }
+
+    /// The bytes that it keeps without having earned it, and those that it has earned.
+    pub(super) fn totals(&self) -> (usize, usize) {
+        (self.kept, self.earned_bytes())
     }
 
     /// What lies in it now, and its hits, misses and evictions. Racy if another thread owns it.

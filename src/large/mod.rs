@@ -291,17 +291,32 @@ pub(crate) fn counts() -> Counts {
     }
 }
 
-/// In the child of a fork: resets the locks, and abandons what they guarded if a thread that is gone
-/// was changing it. Blocks stay valid.
+/// In the child of a fork: frees the locks of vanished threads, and abandons what they were changing.
+/// Blocks stay valid. `front` is the calling thread's, if it has one: what the others keep is not
+/// reached any more and does not count. Returns the bytes that are kept in the warm budget.
 ///
 /// # Safety
-/// No other thread exists.
-pub(crate) unsafe fn after_fork() {
+/// As for [`crate::sync::Lock::recover`].
+pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
+    let (kept, earned) = front.map_or((0, 0), Front::totals);
     // SAFETY: the caller's.
-    unsafe {
-        runs::after_fork();
-        shelf::after_fork();
+    let (runs, (mappings, earned_mappings)) = unsafe { (runs::after_fork(), shelf::after_fork()) };
+    front::KEPT.store(kept, Relaxed);
+    shelf::EARNED.store(earned + earned_mappings, Relaxed);
+    runs + mappings + kept
+}
+
+/// Checks the sums if `front` is the only one there is; returns the bytes in the warm budget.
+pub(crate) fn check_accounts(front: &Front) -> Result<usize, &'static str> {
+    let (kept, earned) = front.totals();
+    let (mappings, earned_mappings) = shelf::totals();
+    if front::KEPT.load(Relaxed) != kept {
+        return Err("what fronts keep is not what this one keeps");
     }
+    if shelf::EARNED.load(Relaxed) != earned + earned_mappings {
+        return Err("what is earned is not what is kept for it");
+    }
+    Ok(runs::charged() + mappings + kept)
 }
 
 /// Walks all structures. No other thread may use large blocks meanwhile.

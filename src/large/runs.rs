@@ -270,21 +270,26 @@ pub(super) fn warm_bytes() -> usize {
     RUNS.lock().warm_pages * PAGE
 }
 
+/// Bytes that are charged to the warm budget.
+pub(super) fn charged() -> usize {
+    RUNS.lock().charged
+}
+
 /// In the child of a fork: if a thread that is gone held the lock, abandons every SuperSlab. Live
-/// runs stay valid; what is given back later is lost.
+/// runs stay valid; what is given back later is lost. Returns what is charged to the warm budget.
 ///
 /// # Safety
-/// No other thread exists.
-pub(super) unsafe fn after_fork() {
+/// As for [`Lock::recover`].
+pub(super) unsafe fn after_fork() -> usize {
     // SAFETY: the caller's.
     unsafe {
-        if RUNS.reset() {
-            let runs = RUNS.value();
-            let generation = (*runs).generation + 1;
-            warm::keep(-((*runs).charged as isize));
-            *runs = NEW;
-            (*runs).generation = generation;
-        }
+        RUNS.recover(|runs| {
+            // First: a child that is forked in the middle of this does the rest, and one more.
+            runs.generation += 1;
+            let generation = runs.generation;
+            *runs = Runs { generation, ..NEW };
+        });
+        (*RUNS.value()).charged
     }
 }
 

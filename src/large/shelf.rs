@@ -37,6 +37,8 @@ pub(super) struct Shelf {
     pub(super) kept: usize,
     /// What they count for.
     pub(super) kept_bytes: usize,
+    /// What of it sites have earned; the rest stands in the warm budget.
+    earned_bytes: usize,
     /// Bytes in huge pages whose site is not known to be dense; and whether that bet was lost.
     pub(super) unproven: usize,
     /// See `unproven`.
@@ -53,12 +55,21 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
     sites: Sites::NEW,
     kept: 0,
     kept_bytes: 0,
+    earned_bytes: 0,
     unproven: 0,
     distrust: false,
 });
 
 /// Free bytes that sites have earned, in caches and in fronts.
 pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes `bytes` off a sum. They may be off already in the child of a bare fork in which another thread
+/// was the first to take a lock.
+pub(super) fn lower(sum: &AtomicUsize, bytes: usize) {
+    let less = |sum: usize| Some(sum.saturating_sub(bytes));
+    // Never fails: the closure always has an answer.
+    let _ = sum.fetch_update(Relaxed, Relaxed, less);
+}
 
 fn now() -> u32 {
     os::now_ms() as u32
@@ -81,6 +92,10 @@ pub(super) fn may_earn(bytes: usize) -> bool {
 }
 
 impl Shelf {
+    fn totals(&self) -> (usize, usize) {
+        (self.kept_bytes - self.earned_bytes, self.earned_bytes)
+    }
+
     fn crowded(&self) -> bool {
         self.numbers.in_use() > policy::RANGES_MAX
     }
@@ -109,6 +124,7 @@ impl Shelf {
         self.kept_bytes += charge;
         if earned {
             self.earned.push_back(n, By::Age);
+            self.earned_bytes += charge;
             EARNED.fetch_add(charge, Relaxed);
         } else {
             self.warm.push_back(n, By::Age);
@@ -129,7 +145,8 @@ impl Shelf {
         self.kept_bytes -= charge;
         if record.has(flag::EARNED) {
             self.earned.remove(n, By::Age);
-            EARNED.fetch_sub(charge, Relaxed);
+            self.earned_bytes -= charge;
+            lower(&EARNED, charge);
         } else {
             self.warm.remove(n, By::Age);
             warm::keep(-(charge as isize));
@@ -371,31 +388,37 @@ pub(super) fn counts() -> ([u64; 3], [u64; 3], usize, usize) {
     )
 }
 
-/// In the child of a fork: if a thread that is gone held the lock, abandons what was kept.
+/// In the child of a fork: if a thread that is gone held the lock, abandons what was kept. Returns
+/// [`totals`].
 ///
 /// # Safety
-/// No other thread exists.
-pub(super) unsafe fn after_fork() {
+/// As for [`Lock::recover`].
+pub(super) unsafe fn after_fork() -> (usize, usize) {
     // SAFETY: the caller's.
     unsafe {
-        if !SHELF.reset() {
-            return;
-        }
-        let shelf = &mut *SHELF.value();
-        for (_, record) in shelf.numbers.each() {
-            if !matches!(record.state(), State::Live | State::Front) {
-                record.set_state(State::Leaving);
+        SHELF.recover(|shelf| {
+            for (_, record) in shelf.numbers.each() {
+                if !matches!(record.state(), State::Live | State::Front) {
+                    record.set_state(State::Leaving);
+                }
             }
-        }
-        shelf.numbers.abandon();
-        shelf.ranges = Ranges::NEW;
-        shelf.big = Cache::NEW;
-        shelf.whale = Cache::NEW;
-        shelf.warm = List::NEW;
-        shelf.earned = List::NEW;
-        shelf.kept = 0;
-        shelf.kept_bytes = 0;
+            shelf.numbers.abandon();
+            shelf.ranges = Ranges::NEW;
+            shelf.big = Cache::NEW;
+            shelf.whale = Cache::NEW;
+            shelf.warm = List::NEW;
+            shelf.earned = List::NEW;
+            shelf.kept = 0;
+            shelf.kept_bytes = 0;
+            shelf.earned_bytes = 0;
+        });
+        (*SHELF.value()).totals()
     }
+}
+
+/// The bytes kept in the warm budget, and those that sites have earned.
+pub(super) fn totals() -> (usize, usize) {
+    SHELF.lock().totals()
 }
 
 /// See [`audit::shelf`].

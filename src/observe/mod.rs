@@ -104,6 +104,7 @@ fn check_once() -> Result<(), &'static str> {
     if Heap::is_real(heap) {
         // SAFETY: a real heap that the thread-local word names is the calling thread's.
         unsafe { (*heap).check()? };
+        heap::check_accounts()?;
     }
     Ok(())
 }

@@ -351,6 +351,24 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Found> {
     }
 }
 
+/// Makes the counts say what the bitmap says: a vanished thread may have been taking blocks back.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn recount(slab: *mut Slab) {
+    // SAFETY: the caller's.
+    unsafe {
+        let words = Slab::words(slab, info(slab));
+        (*slab).summary = 0;
+        (*slab).free = 0;
+        for w in 0..((*slab).watermark as usize).div_ceil(64) {
+            let bits = *words.add(w);
+            (*slab).summary |= u64::from(bits != 0) << w;
+            (*slab).free += bits.count_ones();
+        }
+    }
+}
+
 /// Gives back the pages of which every block is free, where at least `least` lie side by side.
 /// Returns the bytes.
 ///

@@ -147,7 +147,14 @@ impl Drop for Flight<'_> {
     #[inline]
     fn drop(&mut self) {
         // ORDERING: after the last use of the notice.
-        self.0.fetch_sub(1, SeqCst);
+        // It is 0 already in the child of a fork that a signal handler made meanwhile.
+        let mut now = self.0.load(Relaxed);
+        while now != 0 {
+            match self.0.compare_exchange(now, now - 1, SeqCst, Relaxed) {
+                Ok(_) => break,
+                Err(other) => now = other,
+            }
+        }
     }
 }
 

@@ -54,9 +54,5 @@ fn bump(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 /// No other thread exists.
 pub(crate) unsafe fn after_fork() {
     // SAFETY: the caller's.
-    unsafe {
-        if BUMP.reset() {
-            *BUMP.value() = Bump { at: 0, end: 0 };
-        }
-    }
+    unsafe { BUMP.recover(|bump| *bump = Bump { at: 0, end: 0 }) };
 }

@@ -10,7 +10,8 @@
 use core::ptr::{self, NonNull, null_mut};
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU64,
-    Ordering::{Acquire, Relaxed},
+    Ordering::{Acquire, Relaxed, Release},
+    compiler_fence,
 };
 
 use super::superslab::{HEADER_END, Slab, State, SuperSlab};
@@ -45,6 +46,8 @@ struct Pool {
     /// SuperSlabs, and how many of them are free as a whole.
     count: usize,
     empty: usize,
+    /// Bytes of free slots that are resident: the pool's part of the warm memory.
+    warm: isize,
 }
 
 // SAFETY: the pointers are to headers that only the holder of the lock uses.
@@ -57,6 +60,7 @@ const NEW: Pool = Pool {
     last: null_mut(),
     count: 0,
     empty: 0,
+    warm: 0,
 };
 
 static POOL: Lock<Pool> = Lock::new(NEW);
@@ -170,7 +174,7 @@ impl Pool {
     unsafe fn remove(&mut self, ss: *mut SuperSlab, mask: u32) {
         // SAFETY: the lock is held.
         unsafe {
-            warm::keep(-(resident_bytes(ss, mask & (*ss).dirty) as isize));
+            self.keep(-(resident_bytes(ss, mask & (*ss).dirty) as isize));
             (*ss).free &= !mask;
             (*ss).dirty &= !mask;
             self.relist(ss);
@@ -186,8 +190,13 @@ impl Pool {
             (*ss).dirty |= dirty;
             self.relist(ss);
             self.requeue(ss);
-            warm::keep(resident_bytes(ss, dirty) as isize);
+            self.keep(resident_bytes(ss, dirty) as isize);
         }
+    }
+
+    fn keep(&mut self, bytes: isize) {
+        self.warm += bytes;
+        warm::keep(bytes);
     }
 
     /// Maps SuperSlabs, more at once the more there are. False when not even one can be had.
@@ -293,6 +302,8 @@ impl Pool {
                 (*self.last).later = ss;
             }
         }
+        // What is in the list is linked, for a child of a fork that walks it.
+        compiler_fence(Release);
         self.last = ss;
         self.count += 1;
         SUPERSLABS.fetch_add(1, Relaxed);
@@ -602,6 +613,11 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
     }
 }
 
+/// Bytes of free slots that are resident.
+pub(crate) fn warm() -> isize {
+    POOL.lock().warm
+}
+
 /// Maps the first SuperSlab now (`HAKMEM_TINY_PREALLOCATE`).
 pub(crate) fn preallocate() {
     let mut pool = POOL.lock();
@@ -612,21 +628,35 @@ pub(crate) fn preallocate() {
 
 /// Calls `f` for each slab that somebody holds, under the pool's lock. What the slab says is racy
 /// while other threads run: for reports and checks.
-pub(crate) fn each_slab(mut f: impl FnMut(*mut Slab)) {
-    let pool = POOL.lock();
-    let mut ss = pool.last;
-    while !ss.is_null() {
-        // SAFETY: a SuperSlab is unmapped under the lock only.
-        unsafe {
-            if !(*ss).lent {
-                for slot in 1..SLOTS {
-                    let slab = &raw mut (*ss).slabs[slot];
-                    if (*ss).free & 1 << slot == 0 && (*slab).state != State::Free {
-                        f(slab);
+pub(crate) fn each_slab(f: impl FnMut(*mut Slab)) {
+    POOL.lock().each_slab(f);
+}
+
+/// As [`each_slab`], in a process that is new.
+///
+/// # Safety
+/// As for [`Lock::recover`]; the calling thread does not hold the pool's lock.
+pub(crate) unsafe fn each_slab_alone(f: impl FnMut(*mut Slab)) {
+    // SAFETY: the caller's.
+    unsafe { (*POOL.value()).each_slab(f) };
+}
+
+impl Pool {
+    fn each_slab(&self, mut f: impl FnMut(*mut Slab)) {
+        let mut ss = self.last;
+        while !ss.is_null() {
+            // SAFETY: the lock is held: a SuperSlab is unmapped under it only.
+            unsafe {
+                if !(*ss).lent {
+                    for slot in 1..SLOTS {
+                        let slab = &raw mut (*ss).slabs[slot];
+                        if (*ss).free & 1 << slot == 0 && (*slab).state != State::Free {
+                            f(slab);
+                        }
                     }
                 }
+                ss = (*ss).earlier;
             }
-            ss = (*ss).earlier;
         }
     }
 }
@@ -657,27 +687,29 @@ pub(crate) fn check() -> Result<(), &'static str> {
 }
 
 /// In the child of a fork: if a thread that is gone held the lock, forgets what was free (it may
-/// be half-linked) and starts anew.
+/// be half-linked) and starts anew. Returns the bytes that the pool keeps warm.
 ///
 /// # Safety
-/// No other thread exists.
-pub(crate) unsafe fn after_fork() {
-    // SAFETY: the caller's.
+/// As for [`Lock::recover`].
+pub(crate) unsafe fn after_fork() -> isize {
+    // SAFETY: the caller's. What is in the list of all is linked and mapped, whoever was changing it.
     unsafe {
-        if POOL.reset() {
-            let (last, count) = ((*POOL.value()).last, (*POOL.value()).count);
-            let mut ss = last;
+        POOL.recover(|pool| {
+            let last = pool.last;
+            let (mut ss, mut count) = (last, 0);
             while !ss.is_null() {
                 // Slots that come back later start new lists.
-                warm::keep(-(resident_bytes(ss, (*ss).dirty) as isize));
                 (*ss).free = 0;
                 (*ss).dirty = 0;
                 (*ss).list = NONE;
                 (*ss).queued = false;
                 ss = (*ss).earlier;
+                count += 1;
             }
-            *POOL.value() = Pool { last, count, ..NEW };
-        }
+            *pool = Pool { last, count, ..NEW };
+            SUPERSLABS.store(count as u64, Relaxed);
+        });
+        (*POOL.value()).warm
     }
 }
 

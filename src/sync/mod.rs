@@ -1,9 +1,13 @@
-//! Locks. Nothing here knows about heaps.
+//! The lock. Nothing here knows about heaps.
 //!
-//! [`Lock`] sleeps on a futex, so a system call may happen under it. [`SpinLock`] is spin's, for
-//! sections of a few instructions, and yields while it waits. Neither is held across fork by
-//! anyone: a child resets them (`reset`), and what they guard must bear that.
+//! A [`Lock`] sleeps on a futex, so a system call may happen under it, and a thread of high priority
+//! does not spin on what one of low priority holds. Nobody takes one because of a fork, so a child may
+//! find locks that vanished threads held: it repairs what they guard and frees them
+//! ([`Lock::recover`]) before it takes its first one. Those that the forking thread itself holds, in
+//! whose signal handler the fork happened, stay its own.
 
+#[cfg(not(all(test, loom)))]
+mod held;
 pub(crate) mod primitive;
 
 use core::cell::UnsafeCell;
@@ -13,48 +17,66 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-pub(crate) use primitive::SpinLock;
+#[cfg(all(test, loom))]
+use primitive::held;
 use primitive::{AtomicU32, futex_wait, futex_wake};
 
 use crate::os;
 
-/// What a spinning thread does between two looks: let the holder run.
-pub(crate) struct Yield;
-
-impl spin::RelaxStrategy for Yield {
-    fn relax() {
-        check_process();
-        os::yield_now();
-    }
-}
-
-/// What a new process does first (see [`crate::os::process`]): set once, by `api`.
+/// What a new process does first (see [`crate::os::process`]): set by `heap`, which layers above.
 static NEW_PROCESS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Has `reset` called in the child of a fork of which no handler told us, before its first lock is
-/// taken: locks that vanished threads held would never be free.
-pub(crate) fn on_new_process(reset: fn()) {
-    NEW_PROCESS.store(reset as *mut (), Relaxed);
+/// Has `repair` called in the child of a fork, before its first lock is taken: locks that vanished
+/// threads held would never be free. It takes no lock itself, and may be called again before it has
+/// ended. To be called before the first lock is taken.
+pub(crate) fn on_new_process(repair: fn()) {
+    NEW_PROCESS.store(repair as *mut (), Relaxed);
 }
 
-/// Before any lock: is this a new process?
+/// In the child of a fork: does what a new process does first, unless the calling thread is in the
+/// middle of something; then it will when it takes its next lock, or gives its last one back.
+pub(crate) fn forked() {
+    os::process::copied();
+    if held::none() {
+        check_process();
+    }
+}
+
 #[inline]
-pub(crate) fn check_process() {
-    if os::process::is_new() {
-        enter_new_process();
+fn check_process() {
+    if !os::process::is_known() {
+        os::process::enter(|| {
+            let repair = NEW_PROCESS.load(Relaxed);
+            if !repair.is_null() {
+                // SAFETY: only `on_new_process` writes it.
+                let repair: fn() = unsafe { core::mem::transmute(repair) };
+                repair();
+            }
+        });
     }
 }
 
-#[cold]
-fn enter_new_process() {
-    os::process::is_known();
-    let reset = NEW_PROCESS.load(Relaxed);
-    if !reset.is_null() {
-        // SAFETY: only `on_new_process` writes it.
-        let reset: fn() = unsafe { core::mem::transmute(reset) };
-        reset();
+/// While this lives, the calling thread changes words that belong together, without a lock: if a
+/// signal handler forks meanwhile, [`forked`] leaves it to the end of this.
+pub(crate) struct Inside(());
+
+/// See [`Inside`].
+#[inline]
+pub(crate) fn inside() -> Inside {
+    held::add(INSIDE);
+    Inside(())
+}
+
+impl Drop for Inside {
+    #[inline]
+    fn drop(&mut self) {
+        held::remove(INSIDE);
+        check_process();
     }
 }
+
+/// Stands for no lock in the list of those held.
+const INSIDE: usize = 1;
 
 /// Looks before a thread sleeps. A model needs one of a kind.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 64 };
@@ -84,10 +106,16 @@ impl<T> Lock<T> {
         }
     }
 
+    fn name(&self) -> usize {
+        (&raw const self.state).addr()
+    }
+
     /// Waits until the lock is this thread's.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         check_process();
+        // Before it is ours: whoever finds us without a lock may take us to be outside.
+        held::add(self.name());
         // ORDERING: Acquire pairs with the Release in Guard::drop.
         if self
             .state
@@ -116,24 +144,35 @@ impl<T> Lock<T> {
         // ORDERING: as in lock().
         while self.state.swap(WAITED_FOR, Acquire) != FREE {
             // A signal handler may have forked while we waited; then nobody else is left to wait for.
+            held::remove(self.name());
             check_process();
+            held::add(self.name());
             futex_wait(&self.state, WAITED_FOR);
         }
     }
 
-    /// In the child of a fork: true if a thread that no longer exists held the lock, which is free
-    /// now. What it guards may be half-changed then.
+    /// In the child of a fork: if a thread that does not exist here held the lock, calls `repair`
+    /// with what it guards, which may be half-changed, and frees it. If the calling thread holds it,
+    /// nothing is done.
     ///
     /// # Safety
-    /// No other thread exists.
-    pub(crate) unsafe fn reset(&self) -> bool {
-        self.state.swap(FREE, Relaxed) != FREE
+    /// No other thread exists in this process, or none that has taken a lock in it. `repair` can be
+    /// done again after it was done in part.
+    pub(crate) unsafe fn recover(&self, repair: impl FnOnce(&mut T)) {
+        // ORDERING: Relaxed: what vanished threads wrote was copied with the word.
+        if self.state.load(Relaxed) != FREE && !held::has(self.name()) {
+            // SAFETY: the holder does not exist, and by the caller nobody else looks at it.
+            repair(unsafe { &mut *self.value.get() });
+            // ORDERING: Release as in Guard::drop. Afterwards, so that a fork in between finds it
+            // held, and repairs it again.
+            self.state.store(FREE, Release);
+        }
     }
 
     /// The value, without the lock.
     ///
     /// # Safety
-    /// No other thread exists, or the caller only reads words that bear a race.
+    /// As for [`Lock::recover`], or the caller only reads words that bear a race.
     pub(crate) unsafe fn value(&self) -> *mut T {
         self.value.get()
     }
@@ -168,10 +207,13 @@ impl<T> Drop for Guard<'_, T> {
         if self.lock.state.swap(FREE, Release) == WAITED_FOR {
             futex_wake(&self.lock.state);
         }
+        held::remove(self.lock.name());
+        // Who was forked inside goes out as who he is.
+        check_process();
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     extern crate std;
@@ -193,6 +235,27 @@ mod tests {
             }
         });
         assert_eq!(LOCK.lock().0, 80_000);
+        assert!(held::none());
+    }
+
+    /// What a thread held that has vanished is repaired and freed; what this one holds is not.
+    #[test]
+    fn only_locks_of_others_are_recovered() {
+        static OUTER: Lock<u32> = Lock::new(1);
+        static INNER: Lock<u32> = Lock::new(2);
+        thread::spawn(|| core::mem::forget(INNER.lock()))
+            .join()
+            .unwrap();
+        let outer = OUTER.lock();
+        // SAFETY: nobody else uses these two.
+        unsafe {
+            OUTER.recover(|_| panic!("it is ours"));
+            INNER.recover(|value| *value = 3);
+            INNER.recover(|_| panic!("it is free"));
+        }
+        assert_eq!((*outer, *INNER.lock()), (1, 3));
+        drop(outer);
+        assert!(held::none());
     }
 }
 

@@ -23,7 +23,7 @@ fn alone(f: impl FnOnce()) {
             libc::alarm(200);
             crate::space::pool::after_fork();
             crate::space::meta::after_fork();
-            after_fork();
+            after_fork(None);
         }
         trim();
         shelf::forget_sites();

@@ -9,9 +9,8 @@ mod real {
     pub(crate) use crate::os::{futex_wait, futex_wake, map, yield_now};
     pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 
-    /// A lock for O(1) sections without system calls. Call
-    /// [`check_process`](crate::sync::check_process) before it.
-    pub(crate) type SpinLock<T> = spin::mutex::SpinMutex<T, crate::sync::Yield>;
+    /// The lock of sections that take no other: a word to loom, not two.
+    pub(crate) type ShortLock<T> = crate::sync::Lock<T>;
 }
 #[cfg(not(all(test, loom)))]
 pub(crate) use real::*;

@@ -382,61 +382,68 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     drop(awake);
 }
 
-/// In a model, loom's mutex around spin's lock, which is then always free.
-pub(crate) struct SpinLock<T> {
-    spin: spin::mutex::SpinMutex<T, super::super::Yield>,
-}
+/// In a model, loom's mutex around std's, which is then always free.
+pub(crate) struct ShortLock<T>(std::sync::Mutex<T>);
 
 /// The lock is held while this lives.
-pub(crate) struct SpinGuard<'a, T> {
+pub(crate) struct ShortGuard<'a, T> {
     // In the order in which they are dropped.
-    spin: spin::mutex::SpinMutexGuard<'a, T>,
+    value: std::sync::MutexGuard<'a, T>,
     _held: Option<loom::sync::MutexGuard<'static, ()>>,
     _mutex: Option<Rc<loom::sync::Mutex<()>>>,
 }
 
-impl<T> SpinLock<T> {
+impl<T> ShortLock<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self {
-            spin: spin::mutex::SpinMutex::new(value),
-        }
+        Self(std::sync::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+    pub(crate) fn lock(&self) -> ShortGuard<'_, T> {
         let mutex = word(&raw const *self as usize, || loom::sync::Mutex::new(()));
         let held = mutex.as_ref().map(|mutex| {
             // SAFETY: the guard is dropped before the mutex.
             let mutex: &'static loom::sync::Mutex<()> = unsafe { &*Rc::as_ptr(mutex) };
             mutex.lock().expect("no panic under it")
         });
-        SpinGuard {
-            spin: self.spin.lock(),
+        ShortGuard {
+            value: self.0.lock().expect("no panic under it"),
             _held: held,
             _mutex: mutex,
         }
     }
 
-    pub(crate) fn is_locked(&self) -> bool {
-        self.spin.is_locked()
-    }
-
+    /// Models have no forks.
+    ///
     /// # Safety
-    /// The holder does not exist any more.
-    pub(crate) unsafe fn force_unlock(&self) {
-        // SAFETY: the caller's.
-        unsafe { self.spin.force_unlock() };
-    }
+    /// None.
+    pub(crate) unsafe fn recover(&self, _repair: impl FnOnce(&mut T)) {}
 }
 
-impl<T> Deref for SpinGuard<'_, T> {
+impl<T> Deref for ShortGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.spin
+        &self.value
     }
 }
 
-impl<T> DerefMut for SpinGuard<'_, T> {
+impl<T> DerefMut for ShortGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.spin
+        &mut self.value
+    }
+}
+
+/// Nobody forks in a model.
+pub(crate) mod held {
+    /// As the real one.
+    pub(crate) fn add(_lock: usize) {}
+    /// As the real one.
+    pub(crate) fn remove(_lock: usize) {}
+    /// As the real one.
+    pub(crate) fn has(_lock: usize) -> bool {
+        false
+    }
+    /// As the real one.
+    pub(crate) fn none() -> bool {
+        true
     }
 }
