@@ -176,17 +176,20 @@ catching! {
     new_array_aligned_nothrow = "_ZnamSt11align_val_tRKSt9nothrow_t" => "_ZnamSt11align_val_t";
 }
 
-/// One attempt of the slow path, on behalf of the caller at `site`. NULL: no memory.
+/// One attempt of the slow path, on behalf of the caller at `site`. NULL: no memory, or an alignment
+/// that is no power of two, which the standard forbids and libstdc++ answers in the same way.
 ///
 /// # Safety
-/// Any size is allowed; `alignment` is a power of two.
+/// Any arguments are allowed.
 unsafe extern "C" fn attempt(size: usize, alignment: usize, site: usize) -> *mut c_void {
     if alignment <= MIN_ALIGN {
         // SAFETY: any size is allowed.
         unsafe { api::malloc_slow(size, site) }
-    } else {
-        // SAFETY: a power of two, says our caller.
+    } else if alignment.is_power_of_two() {
+        // SAFETY: a power of two.
         unsafe { api::memalign_slow(alignment, size, site) }
+    } else {
+        null_mut()
     }
 }
 
