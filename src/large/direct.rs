@@ -216,6 +216,7 @@ pub(super) fn give(n: u32, record: &Record) {
     used(-(record.used() as isize));
     record.set_state(State::Leaving);
     let looked = shelf::unknown(record).then(|| look(record));
+    record.put(flag::FILLED, policy::filled(record.mapped(), record.used()));
     record.set_used(0);
     if !shelf::give(n, record, looked) {
         release(n, record);

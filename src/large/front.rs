@@ -189,9 +189,9 @@ impl Front {
             .zip(&self.keys)
             .filter(|(_, k)| **k == key)
         {
-            if place.room == room && used >= room / 8 {
+            if place.room == room && policy::filled(room, used) {
                 place.proof = (place.proof + 1).min(PROVEN);
-            } else if used < place.room / 8 {
+            } else if !policy::filled(place.room, used) {
                 place.proof = 0;
             }
         }
@@ -258,7 +258,11 @@ impl Front {
             charge,
             record: block.record(),
             earned,
-            proof: 0,
+            proof: match block {
+                // It has proved itself by what brought it here: it came out of a cache.
+                Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
+                _ => 0,
+            },
             tick: self.tick,
         };
         block.keep();

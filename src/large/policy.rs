@@ -85,14 +85,19 @@ pub(super) fn run_fits(need: usize, align: usize, key: u32) -> Option<usize> {
     Some(window).filter(fits).or(Some(pages).filter(fits))
 }
 
-/// The room that a kept block may have to serve the first `need` bytes of a growing buffer, if
-/// nothing is known of how far it will grow.
+/// The room that a kept block may have to serve the first `need` bytes of a growing buffer, unless its
+/// last buffer grew far: what is resident beyond that would be held, and used by nobody.
 pub(super) fn growth_limit(need: usize) -> usize {
     if need <= RUN_MAX {
         run_window(need / PAGE) * PAGE
     } else {
-        usize::MAX
+        mapped(room(need))
     }
+}
+
+/// Whether a buffer of `used` bytes has grown far in a block of `room`.
+pub(super) fn filled(room: usize, used: usize) -> bool {
+    used >= room / 8
 }
 
 /// Whether a block of `used` bytes is too large to be resized to so few `bytes` where it is.

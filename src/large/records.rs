@@ -51,6 +51,8 @@ pub(super) mod flag {
     pub(crate) const WHALE: u32 = 8;
     /// Its huge pages were asked for before the site was known to be dense.
     pub(crate) const UNPROVEN: u32 = 16;
+    /// When it was freed, a good part of it was used.
+    pub(crate) const FILLED: u32 = 32;
 }
 
 /// A range of addresses.

@@ -1,10 +1,10 @@
 //! The Whale cache: freed mappings of 2 MiB and more that BigCache does not keep, by size.
 //!
 //! One such block is worth thousands of page faults. A buffer that grows may have a block of any
-//! size that its site gave: it has been that large before.
+//! size that its site gave, if the last one grew far in it.
 
 use super::policy;
-use super::records::Record;
+use super::records::{Record, flag};
 use super::store::Bins;
 
 /// A block for `need` bytes.
@@ -15,11 +15,12 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u
     } else {
         need + need / 4 + policy::mapped(1)
     };
+    let room = policy::growth_limit(need);
     let rank = |record: &Record| {
         if !record.address().is_multiple_of(align) {
             None
         } else if record.key() == key && grows {
-            Some(3)
+            (record.mapped() <= room || record.has(flag::FILLED)).then_some(3)
         } else {
             policy::fits(record.mapped(), policy::mapped(need))
                 .then(|| if record.key() == key { 2 } else { 1 })

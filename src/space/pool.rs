@@ -231,6 +231,21 @@ impl Pool {
         false
     }
 
+    /// Counts all free slots of a SuperSlab as resident that had huge pages: its first touch may have
+    /// made them so, although nobody has used them.
+    unsafe fn count_unused(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held; free slots are its holder's.
+        unsafe {
+            let unused = (*ss).free & !(*ss).dirty;
+            let mut left = unused;
+            while left != 0 {
+                (*ss).slabs[left.trailing_zeros() as usize].resident = u16::MAX;
+                left &= left - 1;
+            }
+            self.insert(ss, 0, unused);
+        }
+    }
+
     unsafe fn enter(&mut self, ss: NonNull<SuperSlab>, piecewise: bool, huge: bool) {
         let ss = ss.as_ptr();
         // SAFETY: the caller's: a zeroed header that nobody else knows of.
@@ -498,6 +513,7 @@ pub(crate) unsafe fn before_purge(slab: *const Slab) {
             }
             // The end of the header is not used.
             os::purge(start.add(HEADER_END), SLOT - HEADER_END);
+            POOL.lock().count_unused(ss);
         }
     }
 }
@@ -553,11 +569,12 @@ pub(crate) fn take_superslab() -> Option<NonNull<u8>> {
                 ss = (*ss).next;
             }
             if !ss.is_null() {
-                pool.remove(ss, ALL);
-                (*ss).lent = true;
                 if (*ss).huge.swap(false, Relaxed) {
                     os::no_huge_pages(NonNull::new_unchecked(ss.cast()), SUPERSLAB);
+                    pool.count_unused(ss);
                 }
+                pool.remove(ss, ALL);
+                (*ss).lent = true;
                 return NonNull::new(ss.cast());
             }
         }
@@ -726,6 +743,32 @@ mod tests {
         assert_eq!(groups(0b1110, 1), 0b100);
         assert_eq!(span(8, 3), 0xff00);
         assert_eq!(span(24, 3), 0xff00_0000);
+    }
+
+    #[test]
+    fn what_huge_pages_made_resident_is_counted_when_they_go() {
+        let ss: *mut SuperSlab = os::map_aligned(0, SUPERSLAB, SUPERSLAB)
+            .unwrap()
+            .as_ptr()
+            .cast();
+        let mut pool = NEW;
+        // SAFETY: fresh memory of our own, in a pool of our own.
+        unsafe {
+            pool.enter(NonNull::new_unchecked(ss), false, true);
+            pool.remove(ss, span(8, 3));
+            pool.count_unused(ss);
+            assert_eq!((*ss).dirty, ALL & !span(8, 3));
+            assert_eq!(
+                resident_bytes(ss, (*ss).dirty),
+                SUPERSLAB - SLOT - (SLOT << 3)
+            );
+            assert_eq!((*ss).slabs[8].resident, 0);
+            assert!((*ss).queued && pool.oldest == ss);
+            // The sums for reports are of the process.
+            pool.remove(ss, (*ss).free);
+            pool.unlink_from_all(ss);
+            assert!(os::unmap(NonNull::new_unchecked(ss.cast()), SUPERSLAB));
+        }
     }
 
     #[test]

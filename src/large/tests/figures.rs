@@ -112,8 +112,15 @@ fn what_is_freed_stays_only_up_to_the_budget() {
     });
 }
 
-/// Grows as realloc would: in place if it can, else take, copy, give.
+/// Grows as realloc would: in place if it can, else take, copy, give. The bytes copied, and the steps.
 fn grow(front: &mut Front, limit: usize, site: usize) -> (usize, usize) {
+    let (p, copied, steps) = grown(front, limit, site);
+    free(front, p);
+    (copied, steps)
+}
+
+/// As [`grow`], with the block, which stays.
+fn grown(front: &mut Front, limit: usize, site: usize) -> (NonNull<u8>, usize, usize) {
     let (mut bytes, mut copied, mut steps) = (8 << 10, 0, 0);
     let mut p = take(
         Some(front),
@@ -146,10 +153,10 @@ fn grow(front: &mut Front, limit: usize, site: usize) -> (usize, usize) {
                 q
             }
         };
+        touch(p, next);
         bytes = next;
     }
-    free(front, p);
-    (copied, steps)
+    (p, copied, steps)
 }
 
 #[test]
@@ -172,6 +179,35 @@ fn growth_copies_little_and_then_nothing() {
         assert!(matches!(entry(p).kind(), Kind::Run));
         free(&mut front, p);
         retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn a_small_buffer_does_not_hold_for_long_what_a_large_one_left() {
+    alone(|| {
+        let mut front = new_front();
+        let room = |p: NonNull<u8>| {
+            // SAFETY: the slab map says what it is.
+            unsafe { block::Block::at(p, entry(p)) }.unwrap().room()
+        };
+        for front in [&mut front, &mut new_front()] {
+            for _ in 0..6 {
+                grow(front, 64 << 20, 5);
+            }
+            // It may be taken once for a buffer that was expected to grow as far.
+            let mut rooms = Vec::new();
+            for _ in 0..4 {
+                let (p, ..) = grown(front, 3 << 19, 5);
+                rooms.push(room(p));
+                free(front, p);
+            }
+            assert!(rooms[1..].iter().all(|room| *room <= 8 << 20), "{rooms:?}");
+            // And buffers that grow far have theirs again.
+            let copied: Vec<_> = (0..8).map(|_| grow(front, 64 << 20, 5).0).collect();
+            assert_eq!(copied[7], 0, "{copied:?}");
+            retire(front);
+        }
         check().unwrap();
     });
 }
