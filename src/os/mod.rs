@@ -419,6 +419,16 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     unsafe { sys::call4(libc::SYS_futex, word.as_ptr() as usize, op, 1, 0) };
 }
 
+/// Sleeps for a moment, so that threads of any priority run.
+pub(crate) fn nap() {
+    let moment = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000,
+    };
+    // SAFETY: the kernel reads the time.
+    unsafe { sys::call3(libc::SYS_nanosleep, &raw const moment as usize, 0, 0) };
+}
+
 /// Lets another thread run.
 pub(crate) fn yield_now() {
     // SAFETY: no arguments.

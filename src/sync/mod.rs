@@ -1,7 +1,8 @@
-//! The lock. Nothing here knows about heaps.
+//! The locks. Nothing here knows about heaps.
 //!
-//! A [`Lock`] sleeps on a futex, so a system call may happen under it, and a thread of high priority
-//! does not spin on what one of low priority holds. Nobody takes one because of a fork, so a child may
+//! A [`Lock`] sleeps on a futex, so a system call may happen under it; a `ShortLock` ([`short`]) is a word of
+//! spin's, for a few instructions. A thread of high priority
+//! does not spin for ever on what one of low priority holds. Nobody takes one because of a fork, so a child may
 //! find locks that vanished threads held: it repairs what they guard and frees them
 //! ([`Lock::recover`]) before it takes its first one. Those that the forking thread itself holds, in
 //! whose signal handler the fork happened, stay its own.
@@ -9,6 +10,8 @@
 #[cfg(not(all(test, loom)))]
 mod held;
 pub(crate) mod primitive;
+#[cfg(not(all(test, loom)))]
+mod short;
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

@@ -7,10 +7,8 @@
 #[cfg(not(all(test, loom)))]
 mod real {
     pub(crate) use crate::os::{futex_wait, futex_wake, map, yield_now};
+    pub(crate) use crate::sync::short::ShortLock;
     pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
-
-    /// The lock of sections that take no other: a word to loom, not two.
-    pub(crate) type ShortLock<T> = crate::sync::Lock<T>;
 }
 #[cfg(not(all(test, loom)))]
 pub(crate) use real::*;
