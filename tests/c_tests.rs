@@ -231,7 +231,7 @@ programs! {
         realloc_contents remote_free small_stack sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
-        extensions foreign_pointers fork_bare fork_signal hak_api knobs large_heap many_large
+        extensions foreign_pointers fork_bare fork_signal fork_steps hak_api knobs large_heap many_large
         memory_returns;
 }
 
