@@ -350,6 +350,8 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
             unsafe { os::discard(target, to) };
             continue;
         }
+        // A child that is forked meanwhile by another thread finds the block nowhere.
+        record.set_state(State::Leaving);
         // The old entry goes first: as soon as the range is empty, another thread may map it anew.
         map::set(start, 1, Entry::FOREIGN);
         // SAFETY: the block is the caller's, who is told where it went; the target is ours.
@@ -358,9 +360,11 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
             map::set(target, 1, Entry::large(n));
             CURSOR.store(address + mapped, Relaxed);
             grown(to);
+            record.set_state(State::Live);
             return Resized::Moved(target);
         }
         map::set(start, 1, Entry::large(n));
+        record.set_state(State::Live);
         break;
     }
     Resized::No
