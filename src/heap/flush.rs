@@ -4,7 +4,7 @@
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use super::refill::report;
-use super::{Heap, current, magazine, orphans, tls};
+use super::{ClassState, Heap, current, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
@@ -28,6 +28,16 @@ const OUTBOX_BLOCK_MAX: usize = 4096;
 const SHRINKING: u16 = 16;
 /// That room.
 const SHRINKING_ROOM: usize = 4;
+/// Slabs of a class that are mostly free are gathered into few if there are more than this.
+const FEW_SLABS: u32 = 4;
+/// Room in the magazine of such a class: with little, blocks come back to their slabs soon.
+pub(super) const GATHER_ROOM: usize = 16;
+/// With as many flushes without a refill between them, or refills without a flush, it does not swing,
+/// but shrinks or grows, and there is nothing to gather.
+pub(super) const ONE_WAY: u16 = 3;
+/// Gathering ends when as many blocks have come back as this many times those there are, and no slab
+/// has become free.
+const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
 
@@ -56,6 +66,7 @@ impl Heap {
                     heap.used |= 1 << number;
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
                 } else if state.stack.len < state.limit as u32
+                    && !state.is_sparse(info)
                     && let Some(empty) = heap.empty_magazine()
                 {
                     heap.classes[number].stack.push(full);
@@ -76,12 +87,13 @@ impl Heap {
         let info = class.info();
         let state = &mut self.classes[number];
         let per_magazine = info.magazine as usize * info.size as usize;
+        let sparse = state.is_sparse(info);
         if state.refills_in_row > 0 {
             // The demand swings: it refilled that many times after having flushed that many. With
             // so many more magazines it would have done neither.
             let swing = state.refills_in_row.min(state.flushes_in_row);
             let most = (STACK_BYTES / per_magazine).min(STACK_MAX) as u16;
-            if knobs::MAGAZINE.get() {
+            if knobs::MAGAZINE.get() && !sparse {
                 state.limit = (state.limit + swing).clamp(1, most.max(1));
             }
             state.refills_in_row = 0;
@@ -94,6 +106,10 @@ impl Heap {
             // It only shrinks: what is kept is not used.
             state.limit /= 2;
             also = state.stack.len.saturating_sub(state.limit as u32);
+        }
+        if sparse {
+            state.gathered += GATHER_ROOM as u32;
+            also = state.stack.len;
         }
         // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
         unsafe {
@@ -147,6 +163,8 @@ impl Heap {
             let nearly_empty = state.out as usize * 8 < state.slabs as usize * info.blocks as usize;
             self.tops[number] = if state.flushes_in_row > SHRINKING && nearly_empty {
                 magazine::clear_for(first, info, SHRINKING_ROOM)
+            } else if state.flushes_in_row < ONE_WAY && state.is_sparse(info) {
+                magazine::clear_for(first, info, GATHER_ROOM)
             } else {
                 magazine::clear(first, info)
             };
@@ -205,7 +223,9 @@ impl Heap {
         // SAFETY: a slab of this heap.
         unsafe {
             let info = &CLASSES[(*slab).class as usize];
-            self.classes[(*slab).class as usize].slabs -= 1;
+            let state = &mut self.classes[(*slab).class as usize];
+            state.slabs -= 1;
+            state.gathered = 0;
             self.slab_bytes -= info.slab_bytes();
             let holes = (*slab).holes as usize * PAGE;
             let free = (*slab).free as usize * info.size as usize;
@@ -311,6 +331,20 @@ impl Heap {
     }
 }
 
+impl ClassState {
+    /// Whether its slabs are mostly free, so many that it matters, and there is hope to change that.
+    ///
+    /// While blocks go from magazine to magazine they stay where they are, few in each of many slabs.
+    /// If they go through the slabs instead, one slab fills up after the other, by the order of
+    /// [`ClassState::link`], and the others empty.
+    #[inline]
+    pub(super) fn is_sparse(&self, info: &ClassInfo) -> bool {
+        let blocks = self.slabs as usize * info.blocks as usize;
+        let wanted = self.slabs > FEW_SLABS && (self.out as usize) < blocks / 2;
+        wanted && (self.gathered as usize) < blocks * GATHER_TIMES
+    }
+}
+
 /// Deliveries under way by threads without a heap.
 pub(super) static HEAPLESS: AtomicU32 = AtomicU32::new(0);
 
@@ -369,4 +403,71 @@ pub(crate) fn is_mine(entry: map::Entry) -> bool {
     let heap = tls::heap();
     // SAFETY: the calling thread's heap, or one that is none and has no slabs.
     Heap::is_real(heap) && unsafe { (*heap).id } == entry.owner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
+    extern crate std;
+    use std::vec::Vec;
+
+    /// Pseudo-random, below `n`.
+    fn below(state: &mut u64, n: usize) -> usize {
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((*state >> 33) as usize * n) >> 31
+    }
+
+    /// Takes many blocks of 224 bytes, frees seven of eight at random, and replaces what is left at
+    /// random `turns` times on average, one block at a time. Returns the slabs before and after.
+    fn shrink_and_go_on(turns: usize) -> (u32, u32) {
+        const BYTES: usize = 224;
+        const LEFT: usize = 5_000;
+        let mut state = 1;
+        let mut blocks: Vec<_> = (0..8 * LEFT)
+            // SAFETY: freed below.
+            .map(|_| unsafe { api::malloc(BYTES) })
+            .collect();
+        let slabs = || {
+            let heap = current().unwrap();
+            // SAFETY: the calling thread's.
+            unsafe { (*heap).classes[Class::of(BYTES).number()].slabs }
+        };
+        while blocks.len() > LEFT {
+            let block = blocks.swap_remove(below(&mut state, blocks.len()));
+            // SAFETY: a block in use.
+            unsafe { api::free(block) };
+        }
+        let before = slabs();
+        // Now one more is free, now one less: as in a program with many classes.
+        for _ in 0..turns * LEFT {
+            if blocks.is_empty()
+                || blocks.len() < 2 * LEFT && below(&mut state, 2 * LEFT) >= blocks.len()
+            {
+                // SAFETY: as above.
+                blocks.push(unsafe { api::malloc(BYTES) });
+            } else {
+                let block = blocks.swap_remove(below(&mut state, blocks.len()));
+                // SAFETY: as above.
+                unsafe { api::free(block) };
+            }
+        }
+        let after = slabs();
+        api::check().unwrap();
+        for block in blocks {
+            // SAFETY: as above.
+            unsafe { api::free(block) };
+        }
+        (before, after)
+    }
+
+    #[test]
+    fn what_a_shrunk_class_goes_on_with_is_gathered_in_few_slabs() {
+        let (before, after) = std::thread::spawn(|| shrink_and_go_on(100)).join().unwrap();
+        // 292 blocks each: 18 would do for what is live.
+        assert!(before > 120, "{before}");
+        assert!(after < 50, "{before} slabs, and then {after}");
+    }
 }

@@ -52,6 +52,8 @@ pub(crate) struct ClassState {
     /// `limit` when one turns to the other.
     refills_in_row: u16,
     flushes_in_row: u16,
+    /// Blocks that came back while it was sparse, about, since its slabs became more or fewer.
+    gathered: u32,
     /// Fresh pages handed out: grows the steps of populating.
     fresh_pages: u32,
     /// Refills from slabs, and flushes to them.
@@ -73,6 +75,7 @@ impl ClassState {
             out: 0,
             refills_in_row: 0,
             flushes_in_row: 0,
+            gathered: 0,
             fresh_pages: 0,
             refills: 0,
             flushes: 0,

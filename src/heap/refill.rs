@@ -4,6 +4,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::SeqCst;
 
+use super::flush::{GATHER_ROOM, ONE_WAY};
 use super::{ClassState, Heap, magazine, orphans};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{Class, PAGE, knobs};
@@ -56,11 +57,17 @@ impl Heap {
             let first = magazine::of(heap.tops[number]);
             let state = &mut heap.classes[number];
             let cap = info.magazine as usize;
-            let want = (state.want as usize * 2).clamp(FIRST_WANT.min(cap), cap);
+            let mut want = (state.want as usize * 2).clamp(FIRST_WANT.min(cap), cap);
             state.want = want as u8;
             state.refills += 1;
             state.refills_in_row = state.refills_in_row.saturating_add(1);
-            let top = first.add(magazine::bottom(info) + want);
+            let mut bottom = magazine::bottom(info);
+            if state.refills_in_row < ONE_WAY && state.is_sparse(info) {
+                let room = GATHER_ROOM.min(cap);
+                bottom = MAGAZINE_MAX - room;
+                want = want.min(room / 2);
+            }
+            let top = first.add(bottom + want);
             let mut n = 0;
             while n < want {
                 let slab = heap.classes[number].partial;
@@ -122,6 +129,7 @@ impl Heap {
                 }
                 let state = &mut self.classes[class.number()];
                 state.slabs += 1;
+                state.gathered = 0;
                 state.out += (*slab).watermark - (*slab).free;
                 self.slab_bytes += class.info().slab_bytes();
                 let holes = (*slab).holes as usize * PAGE;
@@ -149,6 +157,7 @@ impl Heap {
             self.counts.created += 1;
             let state = &mut self.classes[class.number()];
             state.slabs += 1;
+            state.gathered = 0;
             state.link(slab, State::Partial);
             self.slab_bytes += class.info().slab_bytes();
             true
