@@ -52,7 +52,7 @@ fn property(
 
 #[test]
 fn hakmem_does_what_the_model_says() {
-    property(150, Some("regressions.txt"), cases::case(), |case| {
+    property(100, Some("regressions.txt"), cases::case(), |case| {
         isolated::run(|| run(&(Arc::new(Hakmem::new()) as Arc<dyn Api>), &case))
     });
 }
