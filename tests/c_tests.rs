@@ -232,7 +232,7 @@ programs! {
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
         extensions foreign_pointers fork_bare fork_signal fork_steps hak_api knobs large_heap many_large
-        memory_returns;
+        memory_returns resident_heap;
 }
 
 /// No program is forgotten above, and each has a control exactly if it says so.
