@@ -175,12 +175,7 @@ pub(super) fn emptied(slab: *mut Slab) {
     let mut list = LISTS[class.number()].lock();
     // SAFETY: the caller's delivery is still counted, so the header stays. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
-        if map::lookup(Slab::base(slab)) != orphan
-            || (&raw const (*slab).state).read_volatile() != State::Orphan
-        {
-            return;
-        }
-        if !is_empty(slab) {
+        if map::lookup(Slab::base(slab)) != orphan || !is_empty(slab) {
             return;
         }
         list.unlink(slab);

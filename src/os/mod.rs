@@ -420,6 +420,10 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 }
 
 /// Sleeps for a moment, so that threads of any priority run.
+#[cfg_attr(
+    all(test, loom),
+    expect(dead_code, reason = "loom's locks wait by themselves")
+)]
 pub(crate) fn nap() {
     let moment = libc::timespec {
         tv_sec: 0,

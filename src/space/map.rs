@@ -258,6 +258,6 @@ mod models {
             // SAFETY: the next execution has a leaf of its own.
             unsafe { os::unmap(NonNull::new(leaf).unwrap(), size_of::<Leaf>()) };
         };
-        primitive::model(None, || (), body);
+        primitive::model(Some(3), || (), body);
     }
 }

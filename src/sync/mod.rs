@@ -299,6 +299,6 @@ mod models {
 
     #[test]
     fn the_lock_excludes_and_wakes_three() {
-        primitive::model(Some(3), || (), || threads_take_it(3));
+        primitive::model(Some(2), || (), || threads_take_it(3));
     }
 }

@@ -29,6 +29,8 @@ std::thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     /// What loom has for the words of this execution, by address.
     static WORDS: RefCell<HashMap<usize, Rc<dyn Any>>> = RefCell::new(HashMap::new());
+    /// For each word, what makes all accesses to it depend on each other; see [`take_turn`].
+    static TURNS: RefCell<HashMap<usize, Rc<loom::sync::Mutex<()>>>> = RefCell::new(HashMap::new());
     /// Memory that this execution has mapped for words.
     static MAPPED: RefCell<Vec<Mapped>> = const { RefCell::new(Vec::new()) };
     /// Words for it, which are zero.
@@ -75,6 +77,7 @@ pub(crate) fn model(
         prepare();
         RUNNING.set(true);
         WORDS.with_borrow_mut(HashMap::clear);
+        TURNS.with_borrow_mut(HashMap::clear);
         MAPPED.with_borrow_mut(Vec::clear);
         ZEROS.with_borrow_mut(|zeros| {
             zeros.clear();
@@ -111,6 +114,21 @@ fn word<T: 'static>(address: usize, make: impl FnOnce() -> T) -> Option<Rc<T>> {
         made
     });
     Some(word.downcast().expect("a word has one type"))
+}
+
+/// Lets loom run another thread before an access to a word, whatever the two do there. Of the accesses
+/// to a word, loom itself compares a store with the last one only: one thread's load would hide
+/// another's before it, and their other order would not be tried. A mutex that is never free orders
+/// nothing, but each attempt to take it is compared with the one before.
+fn take_turn(address: usize) {
+    let known = TURNS.with_borrow(|turns| turns.get(&address).cloned());
+    let turn = known.unwrap_or_else(|| {
+        let fresh = Rc::new(loom::sync::Mutex::new(()));
+        core::mem::forget(fresh.lock());
+        TURNS.with_borrow_mut(|turns| turns.insert(address, fresh.clone()));
+        fresh
+    });
+    assert!(turn.try_lock().is_err());
 }
 
 /// Words of [`MAPPED`] memory that a model uses, at most.
@@ -205,7 +223,9 @@ macro_rules! atomic {
                 // Even where loom knows the word, so that an access to memory that is unmapped is
                 // seen. SAFETY: a valid word.
                 let now = unsafe { self.0.as_ptr().read_volatile() };
-                word(self.at(), || <$loom>::new($to(now)))
+                let word = word(self.at(), || <$loom>::new($to(now)))?;
+                take_turn(self.at());
+                Some(word)
             }
 
             #[track_caller]
