@@ -18,7 +18,7 @@ struct plugin {
 };
 
 static struct plugin plugins[2];
-static pthread_barrier_t opened, closed;
+static pthread_barrier_t opened, used, closed;
 
 static size_t size_of(size_t i)
 {
@@ -61,6 +61,7 @@ static void *old_thread(void *argument)
     free(launder(malloc(100)));
     pthread_barrier_wait(&opened);
     use((size_t)(uintptr_t)argument);
+    pthread_barrier_wait(&used);
     pthread_barrier_wait(&closed);
     return NULL;
 }
@@ -130,6 +131,7 @@ int main(int count, char **arguments)
     size_t i;
     CHECK(count == 3, "usage: host PLUGIN PLUGIN");
     pthread_barrier_init(&opened, NULL, THREADS + 1);
+    pthread_barrier_init(&used, NULL, THREADS + 1);
     pthread_barrier_init(&closed, NULL, THREADS + 1);
     for (i = 0; i < THREADS; i++)
         threads[i] = start_thread(old_thread, (void *)(uintptr_t)(i * BLOCKS));
@@ -138,9 +140,11 @@ int main(int count, char **arguments)
     use(77);
     for (i = 0; i < 20; i++)
         join_thread(start_thread(new_thread, (void *)(uintptr_t)(i * 5)));
-    /* Nobody is inside a plugin from here on, but several threads have used both. */
-    pthread_barrier_wait(&closed);
+    /* Nobody is inside a plugin from here on, but several threads have used both, and end when both are
+       gone. None may end just while one goes: its destructor runs plugin code. */
+    pthread_barrier_wait(&used);
     close_plugins(libraries, arguments + 1);
+    pthread_barrier_wait(&closed);
     for (i = 0; i < THREADS; i++)
         join_thread(threads[i]);
     free(launder(malloc(1000)));
