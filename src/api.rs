@@ -758,3 +758,6 @@ mod foreign {
         (word & !7).saturating_sub(if word & 2 != 0 { 16 } else { 8 })
     }
 }
+
+#[cfg(test)]
+mod tests;
