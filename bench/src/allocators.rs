@@ -40,7 +40,7 @@ pub(crate) struct Allocator {
 pub(crate) struct Ready {
     pub(crate) allocator: Allocator,
     /// What LD_PRELOAD gets; `None` for the C library's own.
-    pub(crate) library: Option<PathBuf>,
+    pub(crate) preload: Option<PathBuf>,
     /// The version, as far as it is known.
     pub(crate) version: String,
 }
@@ -52,7 +52,7 @@ impl Ready {
 
     /// The file name that /proc/self/maps must show; empty for the C library's own.
     pub(crate) fn file_name(&self) -> String {
-        self.library
+        self.preload
             .as_deref()
             // The map shows the file that a link leads to.
             .and_then(|p| p.canonicalize().ok())
@@ -63,7 +63,7 @@ impl Ready {
     /// Why a process with this proof was not served by this allocator, or `None` when it was.
     pub(crate) fn void(&self, proof: &crate::launch::Proof) -> Option<String> {
         let name = self.name();
-        if self.library.is_none() {
+        if self.preload.is_none() {
             if !proof.owner.contains("libc.so") {
                 return Some(format!(
                     "malloc belongs to {}, not to the C library",
@@ -224,7 +224,7 @@ pub(crate) fn select(asked: &[String]) -> Result<Vec<Allocator>> {
 
 /// Builds or installs what an allocator needs.
 pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
-    let (library, version) = match &allocator.source {
+    let (preload, version) = match &allocator.source {
         Source::Libc => (None, libc_version()),
         Source::Workspace => {
             let library = paths::library();
@@ -238,7 +238,7 @@ pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
         }
         Source::Built(peer) => {
             let built = peers::build(*peer)?;
-            (Some(built.library), built.version)
+            (Some(built.file), built.version)
         }
         Source::Debian(package, file) => {
             let library = packages::library(package, file)?;
@@ -248,7 +248,7 @@ pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
     };
     Ok(Ready {
         allocator: allocator.clone(),
-        library,
+        preload,
         version,
     })
 }

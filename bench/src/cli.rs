@@ -73,8 +73,8 @@ struct Isolate {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     feature: Vec<String>,
     /// Another library than target/release/libhakmem.so.
-    #[arg(long, value_name = "FILE")]
-    library: Option<PathBuf>,
+    #[arg(long = "library", value_name = "FILE")]
+    instead: Option<PathBuf>,
     /// Processes for each row and feature.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
@@ -252,7 +252,7 @@ fn isolated(run: &Isolate) -> Result<()> {
     let scale = if run.full { Scale::Full } else { Scale::Quick };
     let benches = benches(&run.bench, scale)?;
     let workloads = Workloads::build()?;
-    let asked = match &run.library {
+    let asked = match &run.instead {
         Some(file) => format!("hakmem={}", file.display()),
         None => "hakmem".into(),
     };

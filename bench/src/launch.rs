@@ -112,7 +112,7 @@ const FOREIGN_PREFIXES: &[&str] = &["MALLOC_", "MIMALLOC_", "TCMALLOC_", "RPMALL
 /// Runs a job under an allocator.
 pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Result<Outcome> {
     let mut preload: Vec<String> = ready
-        .library
+        .preload
         .iter()
         .map(|p| p.display().to_string())
         .collect();

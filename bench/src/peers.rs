@@ -31,7 +31,7 @@ pub(crate) enum Peer {
 
 /// A built peer.
 pub(crate) struct Built {
-    pub(crate) library: PathBuf,
+    pub(crate) file: PathBuf,
     pub(crate) version: String,
 }
 
@@ -58,11 +58,11 @@ impl Peer {
 
 /// The peer's library, built when it is not there yet.
 pub(crate) fn build(peer: Peer) -> Result<Built> {
-    let library = paths::peers().join(peer.file());
-    let version_file = library.with_extension("version");
-    if library.is_file() && version_file.is_file() {
+    let file = paths::peers().join(peer.file());
+    let version_file = file.with_extension("version");
+    if file.is_file() && version_file.is_file() {
         return Ok(Built {
-            library,
+            file,
             version: fs::read_to_string(version_file)?,
         });
     }
@@ -71,7 +71,7 @@ pub(crate) fn build(peer: Peer) -> Result<Built> {
     eprintln!("building {} from {}", peer.file(), peer.package());
     let version = package_version(&source)?;
     // Built under another name first: an interrupted build leaves no half a library behind.
-    let fresh = library.with_extension("so.new");
+    let fresh = file.with_extension("so.new");
     let version = match peer {
         Peer::Mimalloc3 => mimalloc(&source.join("c_src/mimalloc/v3"), &fresh)?,
         Peer::Mimalloc2 => mimalloc(&source.join("c_src/mimalloc/v2"), &fresh)?,
@@ -79,9 +79,9 @@ pub(crate) fn build(peer: Peer) -> Result<Built> {
         Peer::Snmalloc => snmalloc(&source, &version, &fresh)?,
         Peer::Rpmalloc => rpmalloc(&source, &version, &fresh)?,
     };
-    fs::rename(&fresh, &library)?;
+    fs::rename(&fresh, &file)?;
     fs::write(version_file, &version)?;
-    Ok(Built { library, version })
+    Ok(Built { file, version })
 }
 
 /// All packages' sources; the directory that holds them.

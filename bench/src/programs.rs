@@ -191,7 +191,7 @@ pub(crate) fn measure(
     let prepared = prepare(program, scale)?;
     let mut extra = Vec::new();
     // A program may be linked against an allocator, as Redis is: the C library has to come before that one.
-    if ready.library.is_none() {
+    if ready.preload.is_none() {
         extra.push(packages::find_library("libc.so.6").context("where is libc.so.6?")?);
     }
     extra.push(workloads.path("libwitness.so"));

@@ -234,7 +234,7 @@ mod tests {
                 name: "impostor".into(),
                 ..glibc.allocator.clone()
             },
-            library: Some(workloads.path("libwitness.so")),
+            preload: Some(workloads.path("libwitness.so")),
             version: String::new(),
         };
         let void = sample(&impostor, &workloads);
@@ -242,7 +242,7 @@ mod tests {
         assert!(void.void.is_some_and(|r| r.contains("malloc belongs to")));
 
         let missing = Ready {
-            library: Some(paths::root().join("no/such/library.so")),
+            preload: Some(paths::root().join("no/such/library.so")),
             ..impostor
         };
         assert!(sample(&missing, &workloads).void.is_some());

@@ -91,7 +91,7 @@ pub(crate) fn run(
     let mut tracer = Tracer {
         child,
         failures,
-        library: fs::canonicalize(library)?.to_string_lossy().into_owned(),
+        file: fs::canonicalize(library)?.to_string_lossy().into_owned(),
         counting: false,
         over: false,
         calls: 0,
@@ -120,7 +120,7 @@ pub(crate) fn run(
 struct Tracer<'a> {
     child: pid_t,
     failures: &'a Failures,
-    library: String,
+    file: String,
     /// The calls of all code count.
     counting: bool,
     /// None does any more.
@@ -243,11 +243,11 @@ impl Tracer<'_> {
 
     /// Whether `address` is in the code of the library.
     fn is_ours(&mut self, thread: pid_t, address: u64) -> bool {
-        let library = &self.library;
+        let file = &self.file;
         *self.ours.entry(address).or_insert_with(|| {
             let maps = fs::read_to_string(format!("/proc/{thread}/maps")).unwrap_or_default();
             maps.lines()
-                .filter(|line| line.ends_with(library))
+                .filter(|line| line.ends_with(file))
                 .any(|line| {
                     let range = line.split(' ').next().unwrap_or_default();
                     let ends = range.split_once('-').map(|(start, end)| {
