@@ -49,6 +49,7 @@ int main(void)
 {
     uint64_t state = 1;
     size_t round, mapped = 0, resident = 0;
+    repeat_addresses();
     for (round = 0; round < 1000; round++) {
         large_blocks(&state);
         huge_blocks();

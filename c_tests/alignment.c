@@ -187,6 +187,7 @@ static void nothing_is_left_behind(void)
 
 int main(void)
 {
+    repeat_addresses();
     every_alignment_is_kept();
     absurd_alignments();
     whole_pages();

@@ -66,6 +66,7 @@ int main(void)
 {
     static const size_t LEFT[] = {0, 1, 2, 3, 4, 6, 10};
     size_t i, j, mapped, most;
+    repeat_addresses();
     /* What the process needs once and for all, it has. */
     life();
     end_of_life();

@@ -42,6 +42,7 @@ static void *live_briefly(void *argument)
 int main(void)
 {
     size_t round, i, resident = 0, mapped = 0;
+    repeat_addresses();
     for (round = 0; round < THREADS / AT_ONCE; round++) {
         pthread_t threads[AT_ONCE];
         for (i = 0; i < AT_ONCE; i++)
