@@ -34,7 +34,10 @@ template <typename Function> static Function *find(const char *name)
     each(hak_usable_size, size_t(void *))                                                       \
     each(hak_good_size, size_t(size_t))                                                         \
     each(hak_trim, int(size_t))                                                                 \
-    each(hak_stats_json, size_t(char *, size_t))
+    each(hak_stats_json, size_t(char *, size_t))                                                \
+    each(hak_policy_json, size_t(char *, size_t))                                               \
+    each(hak_site_list, size_t(void *, size_t))                                                 \
+    each(hak_site_name, size_t(const void *, char *, size_t))
 #define DEFINE(name, ...)                                                                       \
     using name##_type = __VA_ARGS__;                                                            \
     static name##_type *their_##name;
@@ -402,6 +405,9 @@ static void the_others_keep_errno()
         their_hak_trim(0);
         their_hak_trim(SIZE_MAX);
         CHECK(their_hak_stats_json(text, sizeof text) > 0, "statistics");
+        CHECK(their_hak_policy_json(text, sizeof text) > 0, "the policy");
+        CHECK(their_hak_site_list(nullptr, 0) > 0, "no site");
+        CHECK(their_hak_site_name((const void *)1, text, sizeof text) == 3, "%s", text);
         for (size_t size : {size_t(0), size_t(PTRDIFF_MAX), size_t(PTRDIFF_MAX) + 1, SIZE_MAX})
             CHECK(their_hak_good_size(size) >= size, "hak_good_size(%zu)", size);
         CHECK(errno == MARK, "errno was set");

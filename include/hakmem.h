@@ -17,6 +17,7 @@
 #define HAKMEM_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <malloc.h>
 
@@ -54,6 +55,42 @@ void cfree(void *ptr) HAK_NOTHROW;
 #ifdef __cplusplus
 }
 #endif
+
+/**
+ * A call site that takes blocks of more than 32 KiB, and what has been learned of it.
+ */
+struct hak_site {
+    /**
+     * The return address of its calls; NULL for all sites together where they are not told apart.
+     */
+    const void *address;
+    /**
+     * How many such blocks it took that were not at hand in its thread.
+     */
+    uint64_t takes;
+    /**
+     * Bytes of these blocks, in sum.
+     */
+    uint64_t bytes;
+    /**
+     * Bytes of the largest of them.
+     */
+    size_t largest;
+    /**
+     * How many of its freed blocks may stay resident beyond the warm budget, because it took as many
+     * again soon after they had been given back.
+     */
+    uint32_t credit;
+    /**
+     * 0: not known; 1: some block was mostly untouched; 2: all that were looked at were touched all over,
+     * so that they are populated ahead.
+     */
+    uint32_t density;
+    /**
+     * 1 if they are buffers that grow by realloc, else 0.
+     */
+    uint32_t growing;
+};
 
 #ifdef __cplusplus
 extern "C" {
@@ -188,6 +225,36 @@ void hak_stats_print(int fd) HAK_NOTHROW;
  * a digit between two calls.
  */
 size_t hak_stats_json(char *buffer, size_t size) HAK_NOTHROW;
+
+/**
+ * Writes what has been learned so far as one JSON object and a terminating NUL, as snprintf() would: the
+ * strategy in force, what the last window cost, and the rating of each strategy.
+ *
+ * @param buffer where to; at most `size` bytes are written. May be NULL if `size` is 0.
+ * @return the length of the whole object, without the NUL, as hak_stats_json(). errno is untouched;
+ * nothing is allocated. Thread-safe.
+ */
+size_t hak_policy_json(char *buffer, size_t size) HAK_NOTHROW;
+
+/**
+ * Writes what is known of up to `count` call sites to `sites`, in no order.
+ *
+ * @param sites room for `count` of them; may be NULL if `count` is 0.
+ * @return how many sites there are, which may be more than `count`. errno is untouched; nothing is
+ * allocated. Thread-safe; another call may find more.
+ */
+size_t hak_site_list(struct hak_site *sites, size_t count) HAK_NOTHROW;
+
+/**
+ * Names a call site as "file+0xoffset", and " (function+0xoffset)" behind it where the dynamic linker
+ * knows the function: as snprintf() would. An address in no file that is loaded is named by its number.
+ *
+ * @param address of a hak_site.
+ * @param buffer where to; at most `size` bytes are written. May be NULL if `size` is 0.
+ * @return the length of the name, without the NUL. errno is untouched. Thread-safe; not to be called
+ * while a library is being loaded by the calling thread.
+ */
+size_t hak_site_name(const void *address, char *buffer, size_t size) HAK_NOTHROW;
 
 #ifdef __cplusplus
 }  // extern "C"

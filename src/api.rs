@@ -525,13 +525,14 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         } else {
             0
         };
+        let grows = size > old && knobs::GROWTH.get();
         let growing =
-            size > old && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
+            grows && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
         let new = if growing {
             big(size, 16, false, site, true)
         } else if size <= SMALL_MAX {
             // What grows by little is likely to grow again.
-            let more = if size > old && size - old <= old / HEADROOM {
+            let more = if grows && size - old <= old / HEADROOM {
                 size / HEADROOM
             } else {
                 0
@@ -648,6 +649,7 @@ pub fn init_process() {
         return;
     }
     crate::observe::read_environment();
+    crate::observe::load_profile();
     sync::on_new_process(heap::new_process);
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.

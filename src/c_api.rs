@@ -14,6 +14,7 @@ use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null_mut;
 
 use crate::api;
+use crate::large;
 use crate::observe;
 
 /// What every block is aligned to, whatever its size.
@@ -394,6 +395,107 @@ pub extern "C" fn hak_stats_print(fd: c_int) {
 /// `buffer` is valid for writing `size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_stats_json(buffer: *mut c_char, size: usize) -> usize {
+    // SAFETY: the caller's.
+    unsafe { text_into(buffer, size, observe::write_json_buf) }
+}
+
+/// Writes what has been learned so far as one JSON object and a terminating NUL, as snprintf() would: the
+/// strategy in force, what the last window cost, and the rating of each strategy.
+///
+/// @param buffer where to; at most `size` bytes are written. May be NULL if `size` is 0.
+/// @return the length of the whole object, without the NUL, as hak_stats_json(). errno is untouched;
+/// nothing is allocated. Thread-safe.
+///
+/// # Safety
+/// `buffer` is valid for writing `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hak_policy_json(buffer: *mut c_char, size: usize) -> usize {
+    // SAFETY: the caller's.
+    unsafe { text_into(buffer, size, observe::write_policy_json) }
+}
+
+/// A call site that takes blocks of more than 32 KiB, and what has been learned of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct hak_site {
+    /// The return address of its calls; NULL for all sites together where they are not told apart.
+    pub address: *const c_void,
+    /// How many such blocks it took that were not at hand in its thread.
+    pub takes: u64,
+    /// Bytes of these blocks, in sum.
+    pub bytes: u64,
+    /// Bytes of the largest of them.
+    pub largest: usize,
+    /// How many of its freed blocks may stay resident beyond the warm budget, because it took as many
+    /// again soon after they had been given back.
+    pub credit: u32,
+    /// 0: not known; 1: some block was mostly untouched; 2: all that were looked at were touched all over,
+    /// so that they are populated ahead.
+    pub density: u32,
+    /// 1 if they are buffers that grow by realloc, else 0.
+    pub growing: u32,
+}
+
+/// Writes what is known of up to `count` call sites to `sites`, in no order.
+///
+/// @param sites room for `count` of them; may be NULL if `count` is 0.
+/// @return how many sites there are, which may be more than `count`. errno is untouched; nothing is
+/// allocated. Thread-safe; another call may find more.
+///
+/// # Safety
+/// `sites` is valid for writing `count` sites.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hak_site_list(sites: *mut hak_site, count: usize) -> usize {
+    let mut n = 0;
+    large::each_site(|site| {
+        if n < count {
+            // SAFETY: the caller vouches for `count` sites.
+            unsafe {
+                sites.add(n).write(hak_site {
+                    address: site.address as *const c_void,
+                    takes: site.takes,
+                    bytes: site.bytes,
+                    largest: site.largest,
+                    credit: site.credit.into(),
+                    density: site.density as u32,
+                    growing: site.growing.into(),
+                });
+            }
+        }
+        n += 1;
+    });
+    n
+}
+
+/// Names a call site as "file+0xoffset", and " (function+0xoffset)" behind it where the dynamic linker
+/// knows the function: as snprintf() would. An address in no file that is loaded is named by its number.
+///
+/// @param address of a hak_site.
+/// @param buffer where to; at most `size` bytes are written. May be NULL if `size` is 0.
+/// @return the length of the name, without the NUL. errno is untouched. Thread-safe; not to be called
+/// while a library is being loaded by the calling thread.
+///
+/// # Safety
+/// `buffer` is valid for writing `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hak_site_name(
+    address: *const c_void,
+    buffer: *mut c_char,
+    size: usize,
+) -> usize {
+    // SAFETY: the caller's.
+    unsafe {
+        text_into(buffer, size, |text| {
+            observe::write_site_name(address as usize, text)
+        })
+    }
+}
+
+/// Has `write` write into `size` bytes at `buffer`, and a NUL behind it; the length of all of it.
+///
+/// # Safety
+/// `buffer` is NULL, or valid for writing `size` bytes.
+unsafe fn text_into(buffer: *mut c_char, size: usize, write: impl Fn(&mut [u8]) -> usize) -> usize {
     let before = errno();
     let bytes: &mut [u8] = if buffer.is_null() {
         &mut []
@@ -402,9 +504,9 @@ pub unsafe extern "C" fn hak_stats_json(buffer: *mut c_char, size: usize) -> usi
         unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), size) }
     };
     let needed = match bytes.split_last_mut() {
-        None => observe::write_json_buf(&mut []),
+        None => write(&mut []),
         Some((last, text)) => {
-            let needed = observe::write_json_buf(text);
+            let needed = write(text);
             *text.get_mut(needed).unwrap_or(last) = 0;
             needed
         }

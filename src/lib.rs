@@ -17,7 +17,7 @@
 //!    are kept per call site for a while.
 //!
 //! # Layers
-//! Each module uses only those above it in this list: `base`, `os`, `sync`, `space`, `slab`, `large`,
+//! Each module uses only those above it in this list: `base`, `os`, `sync`, `learn`, `space`, `slab`, `large`,
 //! `heap`, `guard`, `observe`, `api`, `c_api`, `rust_api`. A test reads the `use crate::` lines and fails on
 //! one that runs the other way, but for `api::init_process`, which starts them all.
 //!
@@ -38,6 +38,7 @@ pub mod c_api;
 mod guard;
 mod heap;
 mod large;
+mod learn;
 pub mod observe;
 mod os;
 mod rust_api;

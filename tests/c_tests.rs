@@ -231,8 +231,8 @@ programs! {
         realloc_contents remote_free small_stack soak sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
-        extensions foreign_pointers fork_bare fork_signal fork_steps hak_api knobs large_heap many_large
-        memory_returns resident_heap;
+        extensions foreign_pointers fork_bare fork_signal fork_steps hak_api knobs large_heap learning
+        many_large memory_returns resident_heap;
 }
 
 /// No program is forgotten above, and each has a control exactly if it says so.
@@ -296,8 +296,21 @@ mod stress_with {
         no_huge_pages: "HAKMEM_DISABLE_THP" = "1" switches off ["thp"];
         no_hole_purging: "HAKMEM_DISABLE_HOLE_PURGE" = "1" switches off ["hole_purge"];
         no_sites: "HAKMEM_DISABLE_SITES" = "1" switches off ["sites"];
+        no_credit: "HAKMEM_DISABLE_CREDIT" = "1" switches off ["credit"];
+        no_density: "HAKMEM_DISABLE_DENSITY" = "1" switches off ["density"];
+        no_growth: "HAKMEM_DISABLE_GROWTH" = "1" switches off ["growth"];
+        no_demand: "HAKMEM_DISABLE_DEMAND" = "1" switches off ["demand"];
+        no_pace: "HAKMEM_DISABLE_PACE" = "1" switches off ["pace"];
+        no_strategies: "HAKMEM_DISABLE_ELO" = "1" switches off ["elo"];
+        nothing_learned: "HAKMEM_EVO" = "off" switches off [
+            "credit" "density" "growth" "demand" "pace" "elo"
+        ];
+        always_learning: "HAKMEM_MODE" = "learning" switches off [];
+        fast: "HAKMEM_MODE" = "fast" switches off [];
+        dense: "HAKMEM_DENSITY" = "dense" switches off ["density"];
         minimal: "HAKMEM_MINIMAL" = "1" switches off [
             "magazine" "outbox" "bigcache" "whale" "batch" "populate" "thp" "hole_purge" "sites"
+            "credit" "density" "growth" "demand" "pace" "elo"
         ];
         nothing_kept_warm: "HAKMEM_WARM_MB" = "0" switches off [];
     }

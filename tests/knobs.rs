@@ -30,11 +30,33 @@ fn program() {
         .join()
         .expect("it only allocates");
     other.truncate(2000);
+    if how == "learn" {
+        // Sites whose blocks were looked at when they were freed.
+        drop((vec![1u8; 5 << 20], vec![2u8; 9 << 20]));
+    }
+    if how == "policy" {
+        eprint!("{}", policy());
+    }
+    while how == "windows" && number(&json_of(&policy()), "windows") < 2 {
+        // Slabs come and go.
+        drop(
+            (0..2000)
+                .map(|_| Vec::with_capacity(1000))
+                .collect::<Vec<Vec<u8>>>(),
+        );
+    }
     if how == "close stderr" {
         // SAFETY: nobody in this process needs it any more.
         unsafe { libc::close(2) };
     }
     std::mem::forget((kept, other));
+}
+
+fn policy() -> String {
+    let mut text = vec![0; 1 << 14];
+    let length = hakmem::observe::write_policy_json(&mut text);
+    text.truncate(length);
+    String::from_utf8(text).expect("it is text")
 }
 
 fn run(how: &str, settings: &[(&str, &str)]) -> Output {
@@ -100,6 +122,9 @@ fn no_setting_says_nothing_and_each_mistake_is_one_line() {
         ("HAKMEM_MINIMAL", "perhaps"),
         ("HAKMEM_STATS", "everything\n"),
         ("HAKMEM_STATS", "json,"),
+        ("HAKMEM_MODE", "turbo"),
+        ("HAKMEM_STRATEGY", "keep"),
+        ("HAKMEM_PROFILE", "here"),
     ] {
         let text = stderr(&run("", &[(name, value)]));
         assert_eq!(text.lines().count(), 1, "{text}");
@@ -141,12 +166,127 @@ fn what_is_switched_off_is_said() {
         set(&["thp", "outbox"])
     );
     let minimal = off(&[("HAKMEM_MINIMAL", "1")]);
-    assert_eq!(minimal.len(), 9);
+    assert_eq!(minimal.len(), 15);
     let all_but_one = off(&[("HAKMEM_DISABLE_WHALE", "0"), ("HAKMEM_MINIMAL", "1")]);
     assert_eq!(
         minimal.difference(&all_but_one).collect::<Vec<_>>(),
         ["whale"]
     );
+}
+
+#[test]
+fn modes_and_strategies_are_what_is_asked_for() {
+    let strategy = |settings: &[(&str, &str)]| {
+        let json = json_of(&stderr(&run("policy", settings)));
+        let name = json["strategy"].as_str().expect("a name").to_owned();
+        (
+            name,
+            number(&json, "warm_floor_bytes") >> 10,
+            number(&json, "price"),
+        )
+    };
+    let (name, kept, price) = strategy(&[]);
+    assert_eq!((name.as_str(), kept), ("keep-3391K", 3391));
+    assert_eq!(
+        strategy(&[("HAKMEM_MODE", "fast")]),
+        ("keep-22456K".to_owned(), 22_456, price / 4)
+    );
+    // One knob overrules the mode, wherever it stands.
+    let fixed = [
+        ("HAKMEM_STRATEGY", "keep-512K"),
+        ("HAKMEM_MODE", "fast"),
+        ("HAKMEM_EVO", "off"),
+    ];
+    assert_eq!(strategy(&fixed), ("keep-512K".to_owned(), 512, price / 4));
+    assert_eq!(strategy(&[("HAKMEM_WARM_MB", "7")]).1, 7 << 10);
+}
+
+#[test]
+fn research_says_what_each_window_cost() {
+    let said = stderr(&run("windows", &[("HAKMEM_MODE", "research")]));
+    assert!(said.lines().count() >= 2, "{said}");
+    for (line, n) in said.lines().zip(1..) {
+        assert!(
+            line.starts_with(&format!("hakmem: window {n}: cost ")),
+            "{said}"
+        );
+        assert!(line.contains(" learn keep-"), "{said}");
+    }
+    assert_eq!(stderr(&run("windows", &[])), "");
+}
+
+/// The lines of a profile that are about sites, as far as they do not change with time.
+fn sites(profile: &str) -> BTreeSet<String> {
+    let lines = profile.lines().filter(|line| line.starts_with("site "));
+    // site BUILD OFFSET GROWS BIN CREDIT DENSITY PATH
+    lines
+        .map(|line| {
+            let fields: Vec<_> = line.splitn(8, ' ').collect();
+            format!("{} {} {} {}", fields[2], fields[4], fields[6], fields[7])
+        })
+        .collect()
+}
+
+#[test]
+fn a_profile_is_loaded_by_the_next_process_or_refused_as_a_whole() {
+    let folder = std::env::temp_dir().join(format!("hakmem-profile-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for profiles");
+    let path = folder.join("profile");
+    let setting = path.to_str().expect("it is text").to_owned();
+    let run = |how: &str| stderr(&run(how, &[("HAKMEM_PROFILE", &setting)]));
+    let read = || fs::read_to_string(&path).expect("it was written");
+
+    assert_eq!(run("learn"), "");
+    let learned = read();
+    assert!(sites(&learned).len() >= 2, "{learned}");
+    assert!(learned.contains(" 2 /"), "no dense site in {learned}");
+    // What the second process does not do, it still knows, at other addresses.
+    assert_eq!(run(""), "");
+    assert!(
+        sites(&read()).is_superset(&sites(&learned)),
+        "{} {learned}",
+        read()
+    );
+
+    let refused = |text: &str, why: &str| {
+        fs::write(&path, text).expect("it can be written");
+        let said = run("");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(why) && said.contains(&setting), "{said}");
+        assert!(
+            !sites(&read()).is_superset(&sites(&learned)),
+            "it was trusted"
+        );
+    };
+    refused(&learned.replacen(" 2 /", " 1 /", 1), "is damaged");
+    refused(&learned[..learned.len() / 2], "is damaged");
+    refused("", "is damaged");
+    let with_sum = |text: &str| {
+        let body = &text[..text.rfind("sum ").expect("a sum")];
+        let sum = body.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{body}sum {sum:x}\n")
+    };
+    assert_eq!(with_sum(&learned), learned);
+    refused(
+        &with_sum(&learned.replacen("profile 1", "profile 2", 1)),
+        "another version",
+    );
+    refused(
+        &with_sum(&learned.replacen("build ", "build 0", 1)),
+        "another program",
+    );
+    refused(
+        &with_sum(&learned.replacen("strategy ", "strategy 9", 1)),
+        "is damaged",
+    );
+
+    // Where it cannot be written, that is said, and nothing else happens.
+    let said = stderr(&self::run("", &[("HAKMEM_PROFILE", "/nowhere/profile")]));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cannot write /nowhere/profile"), "{said}");
+    fs::remove_dir_all(&folder).expect("it was ours");
 }
 
 #[test]

@@ -44,3 +44,15 @@ pub(crate) static THP: Switch = Switch::on();
 pub(crate) static HOLE_PURGE: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_SITES`: call sites tell blocks apart; off: all have site 0.
 pub(crate) static SITES: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_ELO`: strategies compete.
+pub(crate) static ELO: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_CREDIT`: call sites earn room for the blocks that they take again and again.
+pub(crate) static CREDIT: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_DENSITY`: freed blocks are looked at, how much of them was touched.
+pub(crate) static DENSITY: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_GROWTH`: blocks that grow get headroom, and places where they can grow on.
+pub(crate) static GROWTH: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_DEMAND`: the number of magazines follows the swings of a class.
+pub(crate) static DEMAND: Switch = Switch::on();
+/// Not `HAKMEM_DISABLE_PACE`: memory that was missed after it had been given back may stay.
+pub(crate) static PACE: Switch = Switch::on();

@@ -13,7 +13,7 @@ use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
 use crate::slab::remote::{self, Queue};
 use crate::space::{map, meta, pool, warm};
 use crate::sync::{self, Guard, Lock};
-use crate::{large, os};
+use crate::{large, learn, os};
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = map::Entry::OWNERS as usize / CHUNK;
@@ -358,6 +358,7 @@ pub(crate) fn new_process() {
         let shared = !(*SHARED.value()).0.is_null();
         (*REGISTRY.value()).taken = u32::from(front.is_some()) + u32::from(shared);
         magazine::after_fork();
+        learn::monitor::after_fork();
         // What all keep, from the sums of each: vanished threads may have been between the two.
         let warm = pool::after_fork() + large::after_fork(front) as isize;
         warm::WARM.store(warm, Relaxed);

@@ -8,6 +8,7 @@ use super::{ClassState, Heap, current, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
+use crate::learn::demand;
 use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{map, warm};
 use crate::sync::primitive::{AtomicU32, AtomicU64};
@@ -89,12 +90,11 @@ impl Heap {
         let per_magazine = info.magazine as usize * info.size as usize;
         let sparse = state.is_sparse(info);
         if state.refills_in_row > 0 {
-            // The demand swings: it refilled that many times after having flushed that many. With
-            // so many more magazines it would have done neither.
-            let swing = state.refills_in_row.min(state.flushes_in_row);
+            // The demand swings.
             let most = (STACK_BYTES / per_magazine).min(STACK_MAX) as u16;
-            if knobs::MAGAZINE.get() && !sparse {
-                state.limit = (state.limit + swing).clamp(1, most.max(1));
+            if knobs::MAGAZINE.get() && knobs::DEMAND.get() && !sparse {
+                let (refills, flushes) = (state.refills_in_row, state.flushes_in_row);
+                state.limit = demand::after_swing(state.limit, refills, flushes, most);
             }
             state.refills_in_row = 0;
             state.flushes_in_row = 0;
@@ -102,8 +102,8 @@ impl Heap {
         state.flushes_in_row = state.flushes_in_row.saturating_add(1);
         state.flushes += 1;
         let mut also = 0;
-        if state.limit > 0 && state.flushes_in_row > 4 * state.limit + 8 {
-            // It only shrinks: what is kept is not used.
+        if knobs::DEMAND.get() && demand::only_shrinks(state.limit, state.flushes_in_row) {
+            // What is kept is not used.
             state.limit /= 2;
             also = state.stack.len.saturating_sub(state.limit as u32);
         }

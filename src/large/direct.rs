@@ -13,10 +13,11 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use super::Misuse;
-use super::policy::{self, Density};
+use super::policy;
 use super::records::{self, Record, State, flag};
 use super::shelf;
 use crate::base::{PAGE, SLOT, SUPERSLAB, align_up};
+use crate::learn::{self, site::Density};
 use crate::os;
 use crate::space::map::{self, Entry};
 use crate::space::warm;
@@ -258,12 +259,12 @@ pub(super) fn release(n: u32, record: &Record) {
     map::set(start, 1, Entry::FOREIGN);
     let huge = record.has(flag::HUGE);
     // SAFETY: nobody uses the block any more.
-    if (huge || !shelf::crowded()) && unsafe { os::unmap(start, mapped) } {
+    if (huge || !shelf::crowded()) && learn::give_back(|| unsafe { os::unmap(start, mapped) }) {
         CURSOR.store(address + mapped, Relaxed);
         shelf::forget(n, 0);
     } else {
         // SAFETY: as above.
-        let clean = unsafe { os::purge(start, mapped) };
+        let clean = learn::give_back(|| unsafe { os::purge(start, mapped) });
         record.set_touched(if clean { 0 } else { mapped });
         shelf::keep_range(n, record);
     }

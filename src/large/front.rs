@@ -14,6 +14,7 @@ use super::policy;
 use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
 use crate::base::{PAGE, knobs};
+use crate::learn;
 use crate::space::warm;
 use crate::sync;
 
@@ -244,7 +245,7 @@ impl Front {
         }
         if !earned {
             let live = warm::LIVE.load(Relaxed).max(0) as usize;
-            let most = policy::fronts_max(warm::FLOOR.load(Relaxed), live);
+            let most = policy::fronts_max(learn::warm_floor(), live);
             let warm = warm::WARM.load(Relaxed).max(0) as usize;
             if KEPT.load(Relaxed) + charge > most || warm + charge > warm::budget() {
                 return false;

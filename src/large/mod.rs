@@ -17,6 +17,7 @@ mod audit;
 mod bigcache;
 mod bits;
 mod block;
+mod book;
 mod direct;
 mod front;
 mod pages;
@@ -36,10 +37,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use self::front::{Front, FrontCounts};
+pub(crate) use self::shelf::{ASSUME_DENSE, Lesson, each_lesson, learn};
 
 use self::block::Block;
 pub(crate) use crate::base::Misuse;
 use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
+pub(crate) use crate::learn::site::Density;
 use crate::space::map::Entry;
 use crate::space::warm;
 
@@ -94,12 +97,19 @@ pub(crate) fn take(front: Option<&mut Front>, request: Request) -> Option<NonNul
     {
         return Some(p);
     }
-    take_shared(need, align, key, zero)
+    take_shared(need, align, key, zero, site)
 }
 
 #[cold]
 #[inline(never)]
-fn take_shared(need: usize, align: usize, key: u32, zero: bool) -> Option<NonNull<u8>> {
+fn take_shared(
+    need: usize,
+    align: usize,
+    key: u32,
+    zero: bool,
+    site: usize,
+) -> Option<NonNull<u8>> {
+    book::note(key, site, need);
     let Some(window) = policy::run_fits(need, align, key) else {
         return direct::take(need, align, key, zero);
     };
@@ -238,6 +248,57 @@ pub(crate) fn trim() {
     direct::release_ranges(usize::MAX);
 }
 
+/// What is known of a call site: who it is, what it took, and what was learned of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownSite {
+    /// The address behind the call, or what the caller named itself by; 0: all who are not told apart.
+    pub(crate) address: usize,
+    /// Blocks above 32 KiB that it took and that were not at hand in its thread.
+    pub(crate) takes: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// The largest.
+    pub(crate) largest: usize,
+    /// They are buffers that realloc grows.
+    pub(crate) growing: bool,
+    /// Blocks that may stay although the warm budget is spent.
+    pub(crate) credit: u8,
+    /// How densely it touches them.
+    pub(crate) density: Density,
+}
+
+/// Calls `f` for each site that took a large block. Returns how many there are.
+pub(crate) fn each_site(mut f: impl FnMut(KnownSite)) -> usize {
+    book::each(|key, address, takes, bytes, largest| {
+        let (credit, density) = shelf::known(key);
+        f(KnownSite {
+            address,
+            takes,
+            bytes,
+            largest,
+            growing: policy::is_growing(key),
+            credit,
+            density,
+        });
+    });
+    book::len()
+}
+
+/// The address of the site `key`, if it is written down.
+pub(crate) fn site_address(key: u32) -> Option<usize> {
+    book::address(key)
+}
+
+/// The key of the site at `address`, of its blocks that grow or of the others.
+pub(crate) fn site_key(address: usize, growing: bool) -> u32 {
+    policy::key(address, growing)
+}
+
+/// Whether the blocks of the site `key` grow.
+pub(crate) fn site_grows(key: u32) -> bool {
+    policy::is_growing(key)
+}
+
 /// Sums for reports. What lies in the fronts of live threads counts as live here; their own
 /// [`Front::counts`] say how much that is.
 #[derive(Clone, Copy, Default, Debug)]
@@ -298,6 +359,7 @@ pub(crate) fn counts() -> Counts {
 /// # Safety
 /// As for [`crate::sync::Lock::recover`].
 pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
+    book::after_fork();
     let (kept, earned) = front.map_or((0, 0), Front::totals);
     // SAFETY: the caller's.
     let (runs, (mappings, earned_mappings)) = unsafe { (runs::after_fork(), shelf::after_fork()) };

@@ -17,7 +17,8 @@ use super::policy::{self, RUN_PAGES};
 use super::runs::PURGED;
 use super::word::WordCell;
 use crate::base::size::SLOT_PAGES;
-use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB};
+use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
+use crate::learn::{self, pace, site::REGRET_MS};
 use crate::os;
 use crate::space::{map, pool, superslab, warm};
 
@@ -207,12 +208,18 @@ impl Runs {
     /// Notes that `pages` which had been given back are wanted again; or that time has passed.
     pub(super) fn regret(&mut self, pages: usize, now: u32) {
         if pages > 0 {
-            let most = warm::of_limit(policy::RUNS_EARNED_MAX);
-            self.earned = (self.earned + pages * PAGE).min(most);
-            self.regretted_ms = now;
-        } else if self.earned > 0 && now.wrapping_sub(self.regretted_ms) > policy::EARNED_MS {
-            self.earned /= 2;
-            self.regretted_ms = now;
+            learn::missed(pages * PAGE);
+            if knobs::PACE.get() {
+                let most = warm::of_limit(policy::RUNS_EARNED_MAX);
+                self.earned = pace::earn(self.earned, pages * PAGE, most);
+                self.regretted_ms = now;
+            }
+        } else if self.earned > 0 {
+            let idle = now.wrapping_sub(self.regretted_ms);
+            if idle >= policy::EARNED_MS {
+                self.earned = pace::lapse(self.earned, idle.into(), policy::EARNED_MS.into());
+                self.regretted_ms = now;
+            }
         }
     }
 
@@ -246,7 +253,7 @@ impl Runs {
             (*h).runs = 0;
             (*h).queued = false;
             (*h).generation = self.generation;
-            (*h).purged = now.wrapping_sub(policy::REGRET_MS + 1);
+            (*h).purged = now.wrapping_sub(REGRET_MS + 1);
             self.warm_pages += resident.count(0, PAGES);
             self.superslabs += 1;
             self.empty += 1;
@@ -285,7 +292,7 @@ impl Runs {
             for (start, end) in warm.runs() {
                 let bytes = (end - start) * PAGE;
                 let at = NonNull::new_unchecked(h.cast::<u8>().add(start * PAGE));
-                if os::purge(at, bytes) {
+                if learn::give_back(|| os::purge(at, bytes)) {
                     (*h).zero.insert(start, end);
                     PURGED.fetch_add(bytes as u64, Relaxed);
                 }

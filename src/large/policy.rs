@@ -1,12 +1,5 @@
-//! What is decided about large blocks, as pure functions: sizes, room to grow, keep or give back.
-//!
-//! Keeping a freed block is renting memory; giving it back is a debt of one page fault for each
-//! page at the next take (here 1.2 us for a small page, 70 us for a huge one). Without knowing the
-//! future, the ski-rental rule is to rent for as long as the debt would have cost. A block that is
-//! wanted again soon after it was given back is a *regret*; each earns its site a credit, and each
-//! credit lets one block stay although the warm budget is spent: the site's working set, no more.
-//! The credit comes back with the block when it is taken. Credit halves with time, so a site that
-//! has stopped loses it.
+//! What is decided about large blocks, as pure functions: sizes, room to grow, what may be kept.
+//! What is learned of call sites is in [`crate::learn::site`].
 
 use crate::base::size::{SLOT_PAGES, SLOT_SHIFT};
 use crate::base::{PAGE, SLOT, SMALL_MAX, SUPERSLAB, align_up};
@@ -32,12 +25,8 @@ pub(super) const FRONT_EARNED: usize = 16 << 20;
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
 /// Earned memory of page runs, at most.
 pub(super) const RUNS_EARNED_MAX: usize = 32 << 20;
-/// A take this long after a give-back is a regret.
-pub(super) const REGRET_MS: u32 = 1000;
 /// An earned block that nobody took for this long has to go.
 pub(super) const EARNED_MS: u32 = 4000;
-/// Credit halves in this time.
-const HALVING_MS: u32 = 2000;
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The
@@ -162,112 +151,6 @@ pub(super) fn is_growing(key: u32) -> bool {
     key & 1 != 0
 }
 
-/// How much of its blocks a site touches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(super) enum Density {
-    /// Not looked at yet.
-    Unknown = 0,
-    /// Some block was mostly untouched: no huge pages, ever.
-    Sparse = 1,
-    /// Every block that was looked at was touched all over.
-    Dense = 2,
-}
-
-/// What is known of one site and size class.
-///
-/// # Invariants
-/// `given_back` counts blocks that went back to the system at most [`REGRET_MS`] apart, the last
-/// of them at `given_back_ms`. Times are of the policy's clock, in ms, and wrap.
-#[derive(Clone, Copy)]
-pub(super) struct Site {
-    /// Whose it is; 0 for nobody's.
-    pub(super) key: u32,
-    /// The size class.
-    pub(super) bin: u16,
-    credit: u8,
-    given_back: u8,
-    /// See [`Density`].
-    pub(super) density: Density,
-    seen_ms: u32,
-    given_back_ms: u32,
-}
-
-impl Site {
-    /// A site seen for the first time.
-    pub(super) const fn new(key: u32, bin: u16) -> Self {
-        Self {
-            key,
-            bin,
-            credit: 0,
-            given_back: 0,
-            density: Density::Unknown,
-            seen_ms: 0,
-            given_back_ms: 0,
-        }
-    }
-
-    /// Rises with the time of the last event (of one run of the clock).
-    pub(super) fn age_order(&self) -> u32 {
-        self.seen_ms
-    }
-
-    /// The credit that is left at `now`.
-    pub(super) fn credit(&self, now: u32) -> u8 {
-        let halvings = now.wrapping_sub(self.seen_ms) / HALVING_MS;
-        if halvings >= 8 {
-            0
-        } else {
-            self.credit >> halvings
-        }
-    }
-
-    fn settle(&mut self, now: u32, amount: u8) {
-        self.credit = self.credit(now).saturating_add(amount);
-        self.seen_ms = now;
-    }
-
-    /// A take that found nothing kept. A regret earns a credit.
-    pub(super) fn missed(&mut self, now: u32) {
-        let recent = now.wrapping_sub(self.given_back_ms) <= REGRET_MS;
-        let regret = recent && self.given_back > 0;
-        self.given_back = if regret { self.given_back - 1 } else { 0 };
-        self.settle(now, regret as u8);
-    }
-
-    /// A take that found a kept block: if that was earned, the credit comes back.
-    pub(super) fn hit(&mut self, now: u32, earned: bool) {
-        self.settle(now, earned as u8);
-    }
-
-    /// A block stays on credit.
-    pub(super) fn spend(&mut self, now: u32) {
-        self.settle(now, 0);
-        self.credit = self.credit.saturating_sub(1);
-    }
-
-    /// A block of the site went back to the system.
-    pub(super) fn gave_back(&mut self, now: u32) {
-        if now.wrapping_sub(self.given_back_ms) > REGRET_MS {
-            self.given_back = 0;
-        }
-        self.given_back = self.given_back.saturating_add(1);
-        self.given_back_ms = now;
-    }
-
-    /// An earned block waited in vain.
-    pub(super) fn wasted(&mut self) {
-        self.credit /= 2;
-    }
-
-    /// Notes what a look at a block showed.
-    pub(super) fn looked(&mut self, density: Density) {
-        if self.density != Density::Sparse {
-            self.density = density;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,38 +165,6 @@ mod tests {
         }
         assert!(bin(7 << SLOT_SHIFT) + 1 == bin(8 << SLOT_SHIFT));
         assert!(bin(1 << 47) < BINS);
-    }
-
-    #[test]
-    fn credit_comes_from_regret_and_goes_with_time() {
-        let mut site = Site::new(2, 3);
-        site.missed(5000);
-        assert_eq!(site.credit(5000), 0);
-        site.gave_back(5020);
-        site.gave_back(5030);
-        for credit in [1, 2, 2] {
-            site.missed(5050);
-            assert_eq!(site.credit(5050), credit);
-        }
-        site.spend(5060);
-        assert_eq!(site.credit(5060), 1);
-        site.hit(5070, true);
-        site.hit(5070, false);
-        assert_eq!(site.credit(5070), 2);
-        site.gave_back(5080);
-        site.missed(5080 + REGRET_MS + 1);
-        assert_eq!(site.credit(5080 + REGRET_MS + 1), 2);
-        assert_eq!(site.credit(100_000), 0);
-    }
-
-    #[test]
-    fn a_sparse_site_stays_sparse() {
-        let mut site = Site::new(2, 3);
-        site.looked(Density::Dense);
-        assert_eq!(site.density, Density::Dense);
-        site.looked(Density::Sparse);
-        site.looked(Density::Dense);
-        assert_eq!(site.density, Density::Sparse);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::word::{State, Word, WordCell};
 use super::{Misuse, audit};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SUPERSLAB};
+use crate::learn::site::REGRET_MS;
 use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
@@ -95,6 +96,7 @@ pub(super) fn take(
 ) -> Option<NonNull<u8>> {
     debug_assert!(pages > 0 && pages <= window && window <= RUN_PAGES && align <= PAGES / 2);
     let now = now();
+    warm::tick(pages * PAGE);
     let mut runs = RUNS.lock();
     let fit = (window + align - 1).min(RUN_PAGES);
     let h = match runs.filled.next_in(fit) {
@@ -106,7 +108,7 @@ pub(super) fn take(
         let start = (*h).free.find(window, align)?;
         let end = start + pages;
         let zeroed = (*h).zero;
-        if now.wrapping_sub((*h).purged) <= policy::REGRET_MS {
+        if now.wrapping_sub((*h).purged) <= REGRET_MS {
             runs.regret(zeroed.count(start, end), now);
         } else {
             runs.regret(0, now);
@@ -147,6 +149,7 @@ pub(super) unsafe fn give(p: NonNull<u8>, cell: &WordCell) {
     let h = (at & !(SUPERSLAB - 1)) as *mut Header;
     BLOCKS.fetch_sub(1, Relaxed);
     used(-(word.bytes() as isize));
+    warm::tick(word.bytes());
     let mut runs = RUNS.lock();
     cell.clear();
     // SAFETY: the lock is held, and the run was the caller's.

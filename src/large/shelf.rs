@@ -3,16 +3,20 @@
 //! Sections are short, and no system call happens in them except for memory of the table of
 //! records. A block that leaves is taken out here and given back by the caller, without the lock.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::direct::Found;
-use super::policy::{self, Density};
+use super::policy;
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
 use super::sites::Sites;
 use super::store::Cache;
-use super::{audit, bigcache, whale};
+use super::{audit, bigcache, book, whale};
 use crate::base::{SLOT, knobs};
+use crate::learn::{
+    self,
+    site::{Density, Site},
+};
 use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
@@ -59,6 +63,9 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
     unproven: 0,
     distrust: false,
 });
+
+/// What is assumed of blocks while nobody looks at them (`HAKMEM_DENSITY`).
+pub(crate) static ASSUME_DENSE: AtomicBool = AtomicBool::new(false);
 
 /// Free bytes that sites have earned, in caches and in fronts.
 pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
@@ -195,9 +202,10 @@ pub(super) fn take(
     zero: bool,
 ) -> Option<Found> {
     let now = now();
+    warm::tick(mapped);
     let mut shelf = SHELF.lock();
     let bin = site_bin(key, mapped);
-    let density = shelf.sites.at(key, bin).density;
+    let density = density(shelf.sites.at(key, bin));
     // Clearing a block that is used sparsely would make all of it resident.
     if (!zero || density == Density::Dense)
         && let Some(n) = shelf.find(need, align, key)
@@ -215,7 +223,9 @@ pub(super) fn take(
     } else {
         shelf.whale.misses += 1
     }
-    shelf.sites.at(key, bin).missed(now);
+    if shelf.sites.at(key, bin).missed(now, knobs::CREDIT.get()) {
+        learn::missed(need);
+    }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     let (mut huge, mut unproven) = (0, 0);
     if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded {
@@ -263,17 +273,82 @@ pub(super) fn forget(n: u32, unproven: usize) {
     shelf.numbers.give(n);
 }
 
+/// How a site touches its blocks; what is assumed of all of them if nobody looks.
+fn density(site: &Site) -> Density {
+    if knobs::DENSITY.get() {
+        site.density
+    } else if ASSUME_DENSE.load(Relaxed) {
+        Density::Dense
+    } else {
+        Density::Sparse
+    }
+}
+
 /// Whether somebody should look how densely the freed block of `record` was touched.
 pub(super) fn unknown(record: &Record) -> bool {
     let bin = site_bin(record.key(), record.mapped());
     record.has(flag::UNPROVEN)
-        || SHELF.lock().sites.at(record.key(), bin).density == Density::Unknown
+        || density(SHELF.lock().sites.at(record.key(), bin)) == Density::Unknown
+}
+
+/// The credit of a site, of all its sizes, and how densely it touches them.
+pub(super) fn known(key: u32) -> (u8, Density) {
+    let now = now();
+    let shelf = SHELF.lock();
+    let mut known = (0u8, Density::Unknown);
+    for site in shelf.sites.all().filter(|site| site.key == key) {
+        known.0 = known.0.saturating_add(site.credit(now));
+        if known.1 != Density::Sparse && site.density != Density::Unknown {
+            known.1 = site.density;
+        }
+    }
+    known
+}
+
+/// What is known of a site and a size class, to be told to another process.
+pub(crate) struct Lesson {
+    /// The site.
+    pub(crate) key: u32,
+    /// The size class, of this version.
+    pub(crate) bin: u16,
+    /// Its credit.
+    pub(crate) credit: u8,
+    /// How densely it touches its blocks.
+    pub(crate) density: Density,
+}
+
+/// Calls `f` for each site and size class of which anything was learned.
+pub(crate) fn each_lesson(mut f: impl FnMut(Lesson)) {
+    let now = now();
+    let shelf = SHELF.lock();
+    for site in shelf.sites.all() {
+        let (credit, density) = (site.credit(now), site.density);
+        if credit > 0 || density != Density::Unknown {
+            f(Lesson {
+                key: site.key,
+                bin: site.bin,
+                credit,
+                density,
+            });
+        }
+    }
+}
+
+/// Takes over what another process has learned of the site at `address`.
+pub(crate) fn learn(lesson: &Lesson, address: usize) {
+    let now = now();
+    book::enter(lesson.key, address);
+    let mut shelf = SHELF.lock();
+    let site = shelf.sites.at(lesson.key, lesson.bin.into());
+    site.looked(lesson.density);
+    site.grant(now, lesson.credit);
 }
 
 /// Keeps a freed block, or not: then the caller gives it back.
 pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let now = now();
     let mapped = record.mapped();
+    warm::tick(mapped);
     let earned_block = warm::of_limit(policy::EARNED_BLOCK);
     let mut shelf = SHELF.lock();
     let key = record.key();

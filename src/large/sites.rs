@@ -3,7 +3,7 @@
 //! Two places for each key; the one seen less recently makes room. A site that is forgotten is
 //! learned again.
 
-use super::policy::Site;
+use crate::learn::site::Site;
 
 const LEN: usize = 1024;
 
@@ -35,6 +35,11 @@ impl Sites {
             out
         };
         &mut self.0[i]
+    }
+
+    /// What is known of anybody.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Site> {
+        self.0.iter().filter(|site| site.key != 0)
     }
 }
 

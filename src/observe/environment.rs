@@ -8,7 +8,7 @@ use core::ffi::{CStr, c_char};
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::knobs::{FeaturesOff, KNOBS, MINIMAL, VERBOSE};
+use super::knobs::{FIRST, FeaturesOff, KNOBS, VERBOSE};
 use super::writer::{Quoted, Writer};
 use crate::os;
 
@@ -32,7 +32,7 @@ pub(crate) fn read_environment() {
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;
     }
-    for minimal in [true, false] {
+    for round in 0..=FIRST.len() {
         let mut at = first;
         // SAFETY: environ ends with NULL.
         while let Some(entry) = unsafe { at.read().as_ref() } {
@@ -40,7 +40,7 @@ pub(crate) fn read_environment() {
             let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
             if let Some(setting) = entry.strip_prefix(PREFIX)
                 && let Some(equals) = setting.iter().position(|byte| *byte == b'=')
-                && (&setting[..equals] == MINIMAL) == minimal
+                && round_of(&setting[..equals]) == round
             {
                 set(&setting[..equals], &setting[equals + 1..]);
             }
@@ -56,6 +56,12 @@ pub(crate) fn read_environment() {
             FeaturesOff(", ", "")
         ));
     }
+}
+
+/// In which round a setting is applied: see [`FIRST`].
+fn round_of(name: &[u8]) -> usize {
+    let first = FIRST.iter().position(|first| first.as_bytes() == name);
+    first.unwrap_or(FIRST.len())
 }
 
 /// Applies a setting, or says why not. An empty value is the default.

@@ -7,19 +7,15 @@
 //! something else may have its number. So when a report is to go there, stderr is duplicated at the
 //! start, and its identity noted: the report goes to what it was then, or nowhere.
 
-use core::cell::UnsafeCell;
-use core::fmt::Write as _;
 use core::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicI32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::writer::Writer;
-use super::{print_stats, write_json};
+use super::path::{self, PATH_MAX, Path};
+use super::{print_stats, profile, write_json};
 use crate::{guard, os};
 
-/// The longest path, with its NUL, before and after `%p` is replaced.
-const PATH_MAX: usize = 1024;
 /// Duplicates are given numbers from here on, out of the program's way.
 const HIGH: i32 = 100;
 
@@ -43,12 +39,7 @@ impl<'a> Wish<'a> {
             match item {
                 b"1" | b"table" => wish.table = true,
                 b"json" => wish.json = true,
-                path if path.starts_with(b"/") || path.starts_with(b"./") => {
-                    if !wish.path.is_empty() || path.len() >= PATH_MAX {
-                        return None;
-                    }
-                    wish.path = path;
-                }
+                path if Path::is_one(path) && wish.path.is_empty() => wish.path = path,
                 _ => return None,
             }
         }
@@ -57,16 +48,7 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// A copy of the path: the program may overwrite its environment.
-///
-/// # Invariants
-/// Written once, before `TABLE` or `JSON` is true; read after one was.
-struct Path(UnsafeCell<[u8; PATH_MAX]>);
-// SAFETY: by the invariant, no two threads use it at once but to read.
-unsafe impl Sync for Path {}
-
-static PATH: Path = Path(UnsafeCell::new([0; PATH_MAX]));
-static PATH_LEN: AtomicUsize = AtomicUsize::new(0);
+static PATH: Path = Path::new();
 static TABLE: AtomicBool = AtomicBool::new(false);
 static JSON: AtomicBool = AtomicBool::new(false);
 /// The duplicate of stderr, or -1, and the device and file that stderr was at the start.
@@ -82,10 +64,7 @@ pub(super) fn wish(wish: Wish<'_>) {
     if wish.path.is_empty() {
         keep_stderr();
     } else {
-        // SAFETY: nobody reads it yet (invariant), and `parse` has seen that it fits.
-        let path = unsafe { &mut *PATH.0.get() };
-        path[..wish.path.len()].copy_from_slice(wish.path);
-        PATH_LEN.store(wish.path.len(), Relaxed);
+        PATH.set(wish.path);
     }
     // ORDERING: Release publishes what was written above to the Acquire in `at_exit`.
     TABLE.store(wish.table, Release);
@@ -98,6 +77,7 @@ static AT_EXIT: extern "C" fn() = exiting;
 
 extern "C" fn exiting() {
     at_exit();
+    profile::save();
     guard::at_exit();
 }
 
@@ -116,23 +96,20 @@ pub extern "C" fn at_exit() {
     if json {
         write_json(fd);
     }
-    if PATH_LEN.load(Relaxed) != 0 {
+    if !PATH.get().is_empty() {
         os::close(fd);
     }
 }
 
 fn destination() -> Option<i32> {
-    let len = PATH_LEN.load(Relaxed);
-    if len == 0 {
+    if PATH.get().is_empty() {
         let same = |fd| identity(fd) == Some((DEVICE.load(Relaxed), FILE.load(Relaxed)));
         return [DUPLICATE.load(Relaxed), libc::STDERR_FILENO]
             .into_iter()
             .find(|fd| same(*fd));
     }
-    // SAFETY: it was written before this thread saw that a report is wanted (invariant).
-    let pattern = unsafe { &(&*PATH.0.get())[..len] };
     let mut path = [0; PATH_MAX];
-    let len = expand(pattern, &mut path)?;
+    let len = path::expand(PATH.get(), b"%b", &mut path)?;
     let fd = os::create(&path[..=len]);
     if fd.is_none() {
         os::write_all(
@@ -143,26 +120,6 @@ fn destination() -> Option<i32> {
         os::write_all(libc::STDERR_FILENO, b"\n");
     }
     fd
-}
-
-/// Writes `pattern` with `%p` replaced by the process's number, and a NUL. The length without it;
-/// `None` if it does not fit.
-fn expand(pattern: &[u8], into: &mut [u8; PATH_MAX]) -> Option<usize> {
-    let mut out = Writer::to_slice(&mut into[..PATH_MAX - 1]);
-    let pid = os::process_id();
-    let mut rest = pattern;
-    while let Some((&first, behind)) = rest.split_first() {
-        if let Some(behind) = rest.strip_prefix(b"%p") {
-            write!(out, "{pid}").ok()?;
-            rest = behind;
-        } else {
-            out.write_byte(first);
-            rest = behind;
-        }
-    }
-    let len = out.finish();
-    *into.get_mut(len)? = 0;
-    Some(len)
 }
 
 /// Duplicates stderr, and notes what it is. errno stays as it was: a first malloc may come here.
@@ -200,7 +157,6 @@ fn identity(fd: i32) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::format;
 
     #[test]
     fn lists_are_understood() {
@@ -242,20 +198,5 @@ mod tests {
             assert_eq!(of(wrong), None, "{wrong}");
         }
         assert_eq!(Wish::parse(&[b'/'; PATH_MAX]), None);
-    }
-
-    #[test]
-    fn the_process_stands_in_the_path() {
-        let mut path = [0xff; PATH_MAX];
-        let pid = os::process_id();
-        let len = expand(b"/a%p.%p%q%", &mut path).unwrap();
-        assert_eq!(&path[..=len], format!("/a{pid}.{pid}%q%\0").as_bytes());
-        let long = [b'/'; PATH_MAX - 1];
-        assert_eq!(expand(&long, &mut path), Some(PATH_MAX - 1));
-        assert_eq!(path[PATH_MAX - 1], 0);
-        let mut grows = long;
-        grows[..2].copy_from_slice(b"%p");
-        let too_long = pid > 99;
-        assert_eq!(expand(&grows, &mut path).is_none(), too_long);
     }
 }

@@ -7,12 +7,16 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::exit::{self, Wish};
+use super::path::Path;
+use super::{policy, profile};
 use crate::base::knobs::{self, Switch};
-use crate::guard;
+use crate::learn::{lifecycle::Explore, monitor, strategy};
 use crate::space::warm;
+use crate::{guard, large};
 
-/// The knob that the others can overrule, so it is applied first.
-pub(super) const MINIMAL: &[u8] = b"MINIMAL";
+/// Knobs that set several things at once, in the order in which they are applied; then come the others,
+/// which can overrule them.
+pub(super) const FIRST: [&str; 3] = ["MINIMAL", "MODE", "EVO"];
 
 /// One variable.
 pub(super) struct Knob {
@@ -36,21 +40,26 @@ pub(super) enum Kind {
     DisableAll,
     /// 0 or 1.
     Flag(&'static AtomicBool),
-    /// A number up to `most`, stored as `unit` times that.
+    /// A number up to `most`, stored as `unit` times that; or the word, stored as the other number.
     Number {
         to: &'static AtomicUsize,
         unit: usize,
         most: usize,
+        or: Option<(&'static str, usize)>,
     },
+    /// One of some names: its place among them is what is applied.
+    Choice(&'static [&'static str], fn(usize)),
     /// A list of reports, see [`exit`].
     Reports,
+    /// A path, and who is told of it.
+    Path(fn(&[u8])),
 }
 
 /// `HAKMEM_VERBOSE`.
 pub(super) static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// All there are, in the order in which they are documented.
-pub(super) static KNOBS: [Knob; 17] = [
+pub(super) static KNOBS: [Knob; 29] = [
     Knob {
         name: "TINY_USE_SUPERSLAB",
         kind: Kind::Enable("superslab", &knobs::SUPERSLABS),
@@ -131,14 +140,102 @@ pub(super) static KNOBS: [Knob; 17] = [
         meaning: "Call sites are not told apart.",
     },
     Knob {
+        name: "DISABLE_CREDIT",
+        kind: Kind::Disable("credit", &knobs::CREDIT),
+        default: "0",
+        meaning: "Call sites do not earn room for blocks that they take again soon after they went \
+                  back to the system.",
+    },
+    Knob {
+        name: "DISABLE_DENSITY",
+        kind: Kind::Disable("density", &knobs::DENSITY),
+        default: "0",
+        meaning: "Nobody looks how much of a freed block was touched; see `HAKMEM_DENSITY`.",
+    },
+    Knob {
+        name: "DISABLE_GROWTH",
+        kind: Kind::Disable("growth", &knobs::GROWTH),
+        default: "0",
+        meaning: "Blocks that realloc grows get no headroom, and no place where they can grow on.",
+    },
+    Knob {
+        name: "DISABLE_DEMAND",
+        kind: Kind::Disable("demand", &knobs::DEMAND),
+        default: "0",
+        meaning: "One full magazine is kept behind the loaded one of a class, however its demand \
+                  swings.",
+    },
+    Knob {
+        name: "DISABLE_PACE",
+        kind: Kind::Disable("pace", &knobs::PACE),
+        default: "0",
+        meaning: "Slabs and runs that were missed after they had been given back are given back again.",
+    },
+    Knob {
+        name: "DISABLE_ELO",
+        kind: Kind::Disable("elo", &knobs::ELO),
+        default: "0",
+        meaning: "No strategies are tried: the first stays in force.",
+    },
+    Knob {
+        name: "MODE",
+        kind: Kind::Choice(
+            &["minimal", "fast", "balanced", "learning", "research"],
+            set_mode,
+        ),
+        default: "balanced",
+        meaning: "What matters: `minimal` is `HAKMEM_MINIMAL=1`; `fast` keeps more free memory, which \
+                  counts for a quarter; `learning` never stops trying; `research` does that, and \
+                  writes a line on stderr for each window.",
+    },
+    Knob {
+        name: "EVO",
+        kind: Kind::Choice(&["off", "frozen", "learn"], set_evo),
+        default: "learn",
+        meaning: "What is learned: `off` nothing (all of `HAKMEM_DISABLE_` `CREDIT`, `DENSITY`, \
+                  `GROWTH`, `DEMAND`, `PACE` and `ELO`), `frozen` no strategies (`ELO`).",
+    },
+    Knob {
+        name: "STRATEGY",
+        kind: Kind::Choice(&strategy::NAMES, monitor::start_with),
+        default: "keep-3391K",
+        meaning: "The strategy to begin with: how much free memory may stay resident of which nothing \
+                  is known yet.",
+    },
+    Knob {
+        name: "EXPLORE",
+        kind: Kind::Choice(&["epsilon", "ucb1"], set_explore),
+        default: "epsilon",
+        meaning: "How strategies are tried: the best one but now and then, or the one that may be \
+                  the best (UCB1).",
+    },
+    Knob {
+        name: "DENSITY",
+        kind: Kind::Choice(&["learn", "dense", "sparse"], set_density),
+        default: "learn",
+        meaning: "Whether large blocks are populated ahead and get huge pages: as their site has been \
+                  seen to touch them, always, or never.",
+    },
+    Knob {
+        name: "PROFILE",
+        kind: Kind::Path(profile::wish),
+        default: "",
+        meaning: "A file from which what was learned in an earlier process is loaded at the start, and to \
+                  which it is saved at exit. It begins with `/` or `./`; `%b` in it is the program's build id, \
+                  which keeps apart programs that start each other. A file that is damaged, or of another \
+                  build, is one line on stderr, and not trusted.",
+    },
+    Knob {
         name: "WARM_MB",
         kind: Kind::Number {
-            to: &warm::FLOOR,
+            to: &strategy::USERS_FLOOR,
             unit: 1 << 20,
             most: 1 << 30,
+            or: Some(("learned", strategy::LEARNED)),
         },
-        default: "4",
-        meaning: "MiB of free memory that may stay resident however little is in use.",
+        default: "learned",
+        meaning: "MiB of free memory that may stay resident however little is in use. Strategies are \
+                  about nothing else: with a number, it does not matter which is in force.",
     },
     Knob {
         name: "WARM_PERCENT",
@@ -146,6 +243,7 @@ pub(super) static KNOBS: [Knob; 17] = [
             to: &warm::PERCENT,
             unit: 1,
             most: 1000,
+            or: None,
         },
         default: "10",
         meaning: "Per cent of the memory in use that may stay resident on top of that while it is \
@@ -179,18 +277,31 @@ pub(super) static KNOBS: [Knob; 17] = [
 /// A value that has been understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Value<'a> {
-    /// Of all kinds but [`Kind::Reports`].
+    /// Of all kinds but those below.
     Number(usize),
     /// Of that.
     Reports(Wish<'a>),
+    /// Of [`Kind::Path`].
+    Path(&'a [u8]),
 }
 
 impl Kind {
     /// Understands `text`, or not.
     pub(super) fn parse<'a>(&self, text: &'a [u8]) -> Option<Value<'a>> {
         match self {
-            Self::Number { most, .. } => number(text).filter(|n| n <= most).map(Value::Number),
+            Self::Number { unit, most, or, .. } => match or {
+                Some((word, value)) if word.as_bytes() == text => Some(*value),
+                _ => number(text).filter(|n| n <= most).map(|n| n * unit),
+            }
+            .map(Value::Number),
+            Self::Choice(names, _) => names
+                .iter()
+                .position(|name| name.as_bytes() == text)
+                .map(Value::Number),
             Self::Reports => Wish::parse(text).map(Value::Reports),
+            Self::Path(_) => Some(text)
+                .filter(|text| text.is_empty() || Path::is_one(text))
+                .map(Value::Path),
             _ => number(text).filter(|n| *n <= 1).map(Value::Number),
         }
     }
@@ -200,16 +311,12 @@ impl Kind {
         match (self, value) {
             (Self::Enable(_, switch), Value::Number(n)) => switch.set(n == 1),
             (Self::Disable(_, switch), Value::Number(n)) => switch.set(n == 0),
-            (Self::DisableAll, Value::Number(n)) => {
-                for knob in &KNOBS {
-                    if let Self::Disable(_, switch) = knob.kind {
-                        switch.set(n == 0);
-                    }
-                }
-            }
+            (Self::DisableAll, Value::Number(n)) => set_all(n == 0),
+            (Self::Choice(_, apply), Value::Number(n)) => apply(n),
             (Self::Flag(flag), Value::Number(n)) => flag.store(n == 1, Relaxed),
-            (Self::Number { to, unit, .. }, Value::Number(n)) => to.store(n * unit, Relaxed),
+            (Self::Number { to, .. }, Value::Number(n)) => to.store(n, Relaxed),
             (Self::Reports, Value::Reports(wish)) => exit::wish(wish),
+            (Self::Path(tell), Value::Path(path)) => tell(path),
             // `parse` of the same kind made the value.
             _ => {}
         }
@@ -220,10 +327,81 @@ impl fmt::Display for Kind {
     /// The values that are understood.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number { most, .. } => write!(f, "0 to {most}"),
+            Self::Number { most, or, .. } => {
+                write!(f, "0 to {most}")?;
+                or.map_or(Ok(()), |(word, _)| write!(f, ", or {word}"))
+            }
+            Self::Choice(names, _) => {
+                for (i, name) in names.iter().enumerate() {
+                    write!(f, "{}{name}", if i == 0 { "one of " } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::Path(_) => f.write_str("a path"),
             Self::Reports => f.write_str("0, or a list of: 1, table, json, a path"),
             _ => f.write_str("0 or 1"),
         }
+    }
+}
+
+/// Switches every feature that has a [`Kind::Disable`] on or off.
+fn set_all(on: bool) {
+    for knob in &KNOBS {
+        if let Kind::Disable(_, switch) = knob.kind {
+            switch.set(on);
+        }
+    }
+}
+
+/// `HAKMEM_MODE`.
+fn set_mode(mode: usize) {
+    match mode {
+        0 => set_all(false),
+        1 => {
+            monitor::PRICE.store(monitor::PRICE.load(Relaxed) / 4, Relaxed);
+            monitor::start_with(strategy::STRATEGIES - 2);
+            warm::PERCENT.store(25, Relaxed);
+        }
+        3 => monitor::never_freeze(),
+        4 => {
+            monitor::never_freeze();
+            monitor::on_window(policy::say_window);
+        }
+        _ => {}
+    }
+}
+
+/// `HAKMEM_EVO`.
+fn set_evo(evo: usize) {
+    if evo < 2 {
+        knobs::ELO.set(false);
+    }
+    if evo == 0 {
+        for learner in [
+            &knobs::CREDIT,
+            &knobs::DENSITY,
+            &knobs::GROWTH,
+            &knobs::DEMAND,
+            &knobs::PACE,
+        ] {
+            learner.set(false);
+        }
+    }
+}
+
+/// `HAKMEM_EXPLORE`.
+fn set_explore(explore: usize) {
+    monitor::set_explore(match explore {
+        0 => Explore::Epsilon,
+        _ => Explore::Ucb1,
+    });
+}
+
+/// `HAKMEM_DENSITY`.
+fn set_density(density: usize) {
+    if density > 0 {
+        knobs::DENSITY.set(false);
+        large::ASSUME_DENSE.store(density == 1, Relaxed);
     }
 }
 
@@ -305,11 +483,12 @@ mod tests {
             match (&knob.kind, value) {
                 (Kind::Enable(_, switch), Value::Number(n)) => assert_eq!(switch.get(), n == 1),
                 (Kind::Disable(_, switch), Value::Number(n)) => assert_eq!(switch.get(), n == 0),
-                (Kind::Number { to, unit, .. }, Value::Number(n)) => {
-                    assert_eq!(to.load(Relaxed), n * unit);
-                }
+                (Kind::Number { to, .. }, Value::Number(n)) => assert_eq!(to.load(Relaxed), n),
+                // What a default does is nothing: see the test of the knobs in a process.
+                (Kind::Choice(..), Value::Number(_)) => {}
                 (_, value) => {
                     let nothing = value == Value::Number(0)
+                        || value == Value::Path(b"")
                         || value == Value::Reports(Wish::parse(b"0").unwrap());
                     assert!(nothing, "{}: {value:?}", knob.name);
                 }
@@ -327,8 +506,15 @@ mod tests {
         }
         assert_eq!(
             kind("WARM_MB").parse(b"1073741824"),
-            Some(Value::Number(1 << 30))
+            Some(Value::Number(1 << 50))
         );
+        assert_eq!(
+            kind("WARM_MB").parse(b"learned"),
+            Some(Value::Number(strategy::LEARNED))
+        );
+        assert_eq!(kind("WARM_PERCENT").parse(b"learned"), None);
+        assert_eq!(kind("EVO").parse(b"frozen"), Some(Value::Number(1)));
+        assert_eq!(kind("EVO").parse(b"froze"), None);
         assert_eq!(kind("WARM_MB").parse(b"1073741825"), None);
         assert_eq!(
             kind("WARM_PERCENT").parse(b"1000"),
@@ -347,6 +533,10 @@ mod tests {
                 1
             );
         }
-        assert!(KNOBS.iter().any(|knob| knob.name.as_bytes() == MINIMAL));
+        assert!(
+            FIRST
+                .iter()
+                .all(|first| KNOBS.iter().any(|knob| knob.name == *first))
+        );
     }
 }

@@ -5,6 +5,9 @@
 //! - [`environment`]: reads them, once
 //! - [`snapshot`]: what a report knows, as plain data; [`gather`] fills it
 //! - [`table`], [`json`], [`xml`]: a snapshot as text
+//! - [`policy`]: what has been learned, as text
+//! - [`profile`]: what was learned, saved and loaded
+//! - [`path`]: paths that knobs name
 //! - [`exit`]: what `HAKMEM_STATS` asks for at the end of the process
 //! - [`writer`]: formatted output without allocating
 //!
@@ -15,8 +18,13 @@
 mod environment;
 mod exit;
 mod gather;
+mod image;
 mod json;
 mod knobs;
+mod path;
+mod policy;
+mod profile;
+mod site;
 mod snapshot;
 mod table;
 mod writer;
@@ -27,6 +35,9 @@ pub use exit::at_exit;
 pub use gather::{fill, snapshot};
 pub use json::{write_json, write_json_buf};
 pub use knobs::write_knobs_md;
+pub use policy::write_policy_json;
+pub(crate) use profile::load as load_profile;
+pub use site::write_site_name;
 pub use snapshot::{Cache, ClassCounts, OsCall, Refills, Snapshot};
 pub use table::print_stats;
 pub use xml::write_malloc_info_xml;

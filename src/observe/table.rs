@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::knobs::FeaturesOff;
+use super::policy;
 use super::snapshot::{Cache, Shapes, Snapshot};
 use super::writer::Writer;
 use super::{VERSION, check, process_resident_bytes, report};
@@ -43,6 +44,7 @@ fn render(out: &mut Writer<'_>, totals: &Snapshot, classes: &Shapes) -> fmt::Res
             totals.fenced_blocks, totals.fenced_bytes, totals.held_blocks, totals.held_bytes
         )?;
     }
+    policy::table(out)?;
     memory(out, totals)
 }
 

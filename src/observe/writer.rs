@@ -85,11 +85,22 @@ pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 64;
-        for &byte in self.0.iter().take(LONGEST) {
+        let shown = &self.0[..self.0.len().min(LONGEST)];
+        let more = if self.0.len() > LONGEST { "..." } else { "" };
+        write!(f, "{}{more}", Printable(shown))
+    }
+}
+
+/// Bytes of a stranger's as text: a question mark for each that cannot be printed.
+pub(super) struct Printable<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.0 {
             let printable = byte.is_ascii_graphic() || byte == b' ';
             fmt::Write::write_char(f, if printable { char::from(byte) } else { '?' })?;
         }
-        f.write_str(if self.0.len() > LONGEST { "..." } else { "" })
+        Ok(())
     }
 }
 

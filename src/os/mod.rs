@@ -442,25 +442,25 @@ pub(crate) fn yield_now() {
 /// Milliseconds of a clock that never goes back. About 4 ms coarse, through the vDSO's page where
 /// libc has it: a policy's clock, not a measuring one.
 pub(crate) fn now_ms() -> u64 {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
-    // errno only on failure, and this clock exists on every kernel that we run on.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
+    let t = clock(libc::CLOCK_MONOTONIC_COARSE);
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
 }
 
 /// Nanoseconds of a clock that never goes back: for measuring.
 pub(crate) fn now_ns() -> u64 {
+    let t = clock(libc::CLOCK_MONOTONIC);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+fn clock(id: libc::clockid_t) -> libc::timespec {
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: as in `now_ms`.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
+    // errno only on failure, and these clocks exist on every kernel that we run on.
+    unsafe { libc::clock_gettime(id, &mut t) };
+    t
 }
 
 /// Writes all of `bytes` to a descriptor; gives up at the first error.
@@ -505,19 +505,23 @@ fn open(path: &[u8], flags: i32) -> Option<i32> {
     (fd >= 0).then_some(fd as i32)
 }
 
-/// Reads the start of a file into `buffer`; `path` ends with NUL. For /proc.
-pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    debug_assert_eq!(path.last(), Some(&0));
-    let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
+fn read(fd: i32, buffer: &mut [u8]) -> isize {
     // SAFETY: the buffer is writable for its length.
-    let n = unsafe {
+    unsafe {
         sys::call3(
             libc::SYS_read,
             fd as usize,
             buffer.as_mut_ptr() as usize,
             buffer.len(),
         )
-    };
+    }
+}
+
+/// Reads the start of a file into `buffer`; `path` ends with NUL. For /proc.
+pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    debug_assert_eq!(path.last(), Some(&0));
+    let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let n = read(fd, buffer);
     close(fd);
     (n >= 0).then(|| &buffer[..n as usize])
 }
@@ -529,16 +533,7 @@ pub(crate) fn read_all<T>(path: &[u8], mut f: impl FnMut(&[u8]) -> Option<T>) ->
     let mut buffer = [0u8; 1024];
     let mut found = None;
     while found.is_none() {
-        // SAFETY: the buffer is writable for its length.
-        let n = unsafe {
-            sys::call3(
-                libc::SYS_read,
-                fd as usize,
-                buffer.as_mut_ptr() as usize,
-                buffer.len(),
-            )
-        };
-        match n {
+        match read(fd, &mut buffer) {
             n if n > 0 => found = f(&buffer[..n as usize]),
             n if n == -(libc::EINTR as isize) => {}
             _ => break,
@@ -546,6 +541,21 @@ pub(crate) fn read_all<T>(path: &[u8], mut f: impl FnMut(&[u8]) -> Option<T>) ->
     }
     close(fd);
     found
+}
+
+/// Gives the file `from` the name `to`, in place of what has it; both end with NUL.
+pub(crate) fn rename(from: &[u8], to: &[u8]) -> bool {
+    debug_assert!(from.last() == Some(&0) && to.last() == Some(&0));
+    // SAFETY: both paths are NUL-terminated.
+    let result = unsafe {
+        sys::call3(
+            libc::SYS_rename,
+            from.as_ptr() as usize,
+            to.as_ptr() as usize,
+            0,
+        )
+    };
+    result == 0
 }
 
 /// Closes a descriptor of [`create`].

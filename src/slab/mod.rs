@@ -17,6 +17,7 @@ pub(crate) use crate::space::superslab::{Slab, State};
 
 use crate::base::size::SLOT_PAGES;
 use crate::base::{Class, ClassInfo, PAGE, SLOT, knobs};
+use crate::learn;
 use crate::os;
 use crate::space::{huge, map, pool, warm};
 
@@ -29,6 +30,7 @@ pub(crate) static HOLE_PAGES: AtomicU64 = AtomicU64::new(0);
 /// A slab of `class` for the heap numbered `owner`, entered in the slab map. `None`: out of memory.
 pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
     let order = class.info().order as usize;
+    warm::tick(class.size());
     let slab = pool::take_slab(order)?.as_ptr();
     // SAFETY: the slab is ours until it is in the map.
     unsafe {
@@ -278,7 +280,8 @@ unsafe fn touch(
                 last += 1;
             }
             if last - first > 1 {
-                huge::populate(Slab::start(slab).add(first * PAGE), (last - first) * PAGE);
+                let fresh = Slab::start(slab).add(first * PAGE);
+                huge::populate(fresh, (last - first) * PAGE);
             }
         }
         for page in first..last {
@@ -389,7 +392,9 @@ pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
                 pool::before_purge(slab);
             }
             if run.len() >= least
-                && os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
+                && learn::give_back(|| {
+                    os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
+                })
             {
                 for page in run.clone() {
                     (*slab.add(page / SLOT_PAGES)).resident &= !(1 << (page % SLOT_PAGES));

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::base::{PAGE, SUPERSLAB, knobs};
+use crate::learn;
 use crate::os;
 
 /// SuperSlabs that a process has before the next get huge pages: 2 GiB. With them, replacing blocks
@@ -28,7 +29,12 @@ static SMALL_NS: AtomicU64 = AtomicU64::new(0);
 static SMALL_PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// Makes `bytes` of small pages resident, and notes what they cost as long as that is not known.
-pub(crate) fn populate(start: NonNull<u8>, bytes: usize) {
+///
+/// # Safety
+/// They are the caller's, none is resident, and nothing is in them.
+pub(crate) unsafe fn populate(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe { learn::monitor::time_fault(start.as_ptr()) };
     if STATE.load(Relaxed) != UNKNOWN || SMALL_PAGES.load(Relaxed) >= SAMPLE {
         os::populate(start, bytes);
         return;

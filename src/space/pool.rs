@@ -18,6 +18,7 @@ use super::superslab::{HEADER_END, Slab, State, SuperSlab};
 use super::{huge, warm};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
+use crate::learn;
 use crate::os;
 use crate::sync::Lock;
 
@@ -424,6 +425,7 @@ pub(crate) fn take_slab(order: usize) -> Option<NonNull<Slab>> {
 pub(crate) unsafe fn give_slab(slab: *mut Slab, order: usize) {
     let ss = SuperSlab::around(slab as usize);
     warm::used(-((SLOT << order) as isize));
+    warm::tick(SLOT << order);
     SLABS_GIVEN.fetch_add(1, Relaxed);
     // SAFETY: the caller owns the slab's slots until they are inserted.
     unsafe {
@@ -468,13 +470,13 @@ pub(crate) fn purge_to(target: usize) -> bool {
             pool.remove(ss, mask);
             // Unmapped, it can be mapped with a huge page again; emptied, it never will have one.
             let rather_unmap = (*ss).huge.load(Relaxed) || pool.has_too_many_empty();
-            if mask == ALL && rather_unmap && pool.unmap(ss) {
+            if mask == ALL && rather_unmap && learn::give_back(|| pool.unmap(ss)) {
                 done = true;
                 warm::gave_back(bytes);
                 continue;
             }
             drop(pool);
-            let refused = purge_slots(ss, mask) & dirty;
+            let refused = learn::give_back(|| purge_slots(ss, mask)) & dirty;
             POOL.lock().insert(ss, mask, refused);
             if refused == dirty {
                 // Refused (locked memory, say): it would be refused again.

@@ -1,20 +1,20 @@
 //! The warm budget: how much free memory may stay resident.
 //!
-//! Freed memory is the cheapest memory there is to hand out again, so some of it stays: a floor
-//! plus a share of what is in use. Whoever keeps free memory adds it to [`WARM`] and gives the
+//! Freed memory is the cheapest memory there is to hand out again, so some of it stays: a floor,
+//! which the strategy in force sets ([`crate::learn`]), plus a share of what is in use. Whoever keeps free memory adds it to [`WARM`] and gives the
 //! oldest back as soon as the sum is over [`budget`]; so a process that goes idle is already
 //! small, and no thread has to see to it.
 
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use crate::base::knobs;
+use crate::learn::{self, pace, site::REGRET_MS};
 use crate::os;
 
 /// Resident bytes that are free and kept: empty slabs, free runs, cached large blocks.
 pub(crate) static WARM: AtomicIsize = AtomicIsize::new(0);
 /// Bytes in use: slabs that some heap holds, runs and large blocks that the program holds.
 pub(crate) static LIVE: AtomicIsize = AtomicIsize::new(0);
-/// The floor of the budget in bytes (`HAKMEM_WARM_MB`).
-pub(crate) static FLOOR: AtomicUsize = AtomicUsize::new(4 << 20);
 /// The share of the bytes in use, in per cent (`HAKMEM_WARM_PERCENT`).
 pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 
@@ -22,6 +22,8 @@ pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 static OUT: AtomicUsize = AtomicUsize::new(0);
 /// See [`earned`].
 static EARNED: AtomicUsize = AtomicUsize::new(0);
+/// When memory last went back, in ms.
+static GAVE_AT: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
 /// What is earned is at most this: a process that goes idle after a burst keeps it.
@@ -34,19 +36,33 @@ const HALF_LIFE: u64 = 1000;
 /// Notes that `bytes` went back to the system.
 pub(crate) fn gave_back(bytes: usize) {
     OUT.fetch_add(bytes, Relaxed);
+    GAVE_AT.store(os::now_ms(), Relaxed);
 }
 
 /// Notes that `bytes` had to be had from the system. As far as as much had been given back, that
 /// was too early: so much more may stay from now on, until it is no longer missed.
 pub(crate) fn regret(bytes: usize) {
-    let missed = bytes.min(OUT.load(Relaxed));
+    let out = OUT.load(Relaxed);
+    if out == 0 {
+        return;
+    }
+    let now = os::now_ms();
+    if now.saturating_sub(GAVE_AT.load(Relaxed)) > REGRET_MS.into() {
+        // It was not wanted again soon: it was right to give it back.
+        OUT.store(0, Relaxed);
+        return;
+    }
+    let missed = bytes.min(out);
     if missed != 0 {
         let less = |out: usize| Some(out.saturating_sub(missed));
         // Never fails: the closure always has an answer.
         let _ = OUT.fetch_update(Relaxed, Relaxed, less);
-        let most = of_limit(EARNED_MAX);
-        EARNED.store((EARNED.load(Relaxed) + missed).min(most), Relaxed);
-        MISSED_AT.store(os::now_ms(), Relaxed);
+        learn::missed(missed);
+        if knobs::PACE.get() {
+            let earned = pace::earn(EARNED.load(Relaxed), missed, of_limit(EARNED_MAX));
+            EARNED.store(earned, Relaxed);
+            MISSED_AT.store(now, Relaxed);
+        }
     }
 }
 
@@ -61,11 +77,8 @@ pub(crate) fn earned() -> usize {
     if now.saturating_sub(missed) < HALF_LIFE {
         return earned;
     }
-    let halves = (now - missed) / HALF_LIFE;
-    let left = if halves < 64 { earned >> halves } else { 0 };
+    let left = pace::lapse(earned, now - missed, HALF_LIFE);
     EARNED.store(left, Relaxed);
-    // What is still out was not missed within a half-life: it will not be.
-    OUT.store(0, Relaxed);
     MISSED_AT.store(now, Relaxed);
     left
 }
@@ -80,7 +93,7 @@ pub(crate) fn of_limit(most: usize) -> usize {
 /// Free bytes that may stay resident now.
 pub(crate) fn budget() -> usize {
     let live = LIVE.load(Relaxed).max(0) as usize;
-    FLOOR.load(Relaxed) + live / 100 * PERCENT.load(Relaxed) + earned()
+    learn::warm_floor() + live / 100 * PERCENT.load(Relaxed) + earned()
 }
 
 /// Bytes by which the warm memory exceeds the budget.
@@ -91,6 +104,12 @@ pub(crate) fn excess() -> usize {
 /// Notes that `bytes` of free resident memory are kept (or, negative, no longer).
 pub(crate) fn keep(bytes: isize) {
     WARM.fetch_add(bytes, Relaxed);
+}
+
+/// Notes for the learning layer that `bytes` were taken from here or given back.
+#[inline]
+pub(crate) fn tick(bytes: usize) {
+    learn::tick(bytes, WARM.load(Relaxed).max(0) as usize);
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).

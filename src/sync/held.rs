@@ -7,8 +7,9 @@
 use core::arch::{asm, global_asm};
 use core::cell::Cell;
 
-/// Locks that a thread may hold at once: the shared heap's, that of a table, that of memory.
-const MAX: usize = 4;
+/// Locks that a thread may hold at once: the shared heap's, that of a table, those of memory, that of
+/// the learning layer.
+const MAX: usize = 6;
 
 global_asm!(
     ".pushsection .tbss.hakmem_held, \"awT\", @nobits",

@@ -220,46 +220,57 @@ impl<T> Drop for Guard<'_, T> {
 mod tests {
     use super::*;
     extern crate std;
+    use primitive::ShortLock;
     use std::thread;
 
-    #[test]
-    fn the_lock_excludes() {
-        static LOCK: Lock<(u64, u64)> = Lock::new((0, 0));
-        thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| {
-                    for _ in 0..10_000 {
-                        let mut pair = LOCK.lock();
-                        assert_eq!(pair.0, pair.1);
-                        pair.0 += 1;
-                        pair.1 += 1;
-                    }
-                });
-            }
-        });
-        assert_eq!(LOCK.lock().0, 80_000);
-        assert!(held::none());
-    }
+    macro_rules! holds_for {
+        ($module:ident, $Lock:ident) => {
+            mod $module {
+                use super::*;
 
-    /// What a thread held that has vanished is repaired and freed; what this one holds is not.
-    #[test]
-    fn only_locks_of_others_are_recovered() {
-        static OUTER: Lock<u32> = Lock::new(1);
-        static INNER: Lock<u32> = Lock::new(2);
-        thread::spawn(|| core::mem::forget(INNER.lock()))
-            .join()
-            .unwrap();
-        let outer = OUTER.lock();
-        // SAFETY: nobody else uses these two.
-        unsafe {
-            OUTER.recover(|_| panic!("it is ours"));
-            INNER.recover(|value| *value = 3);
-            INNER.recover(|_| panic!("it is free"));
-        }
-        assert_eq!((*outer, *INNER.lock()), (1, 3));
-        drop(outer);
-        assert!(held::none());
+                #[test]
+                fn the_lock_excludes() {
+                    static LOCK: $Lock<(u64, u64)> = $Lock::new((0, 0));
+                    thread::scope(|s| {
+                        for _ in 0..8 {
+                            s.spawn(|| {
+                                for _ in 0..10_000 {
+                                    let mut pair = LOCK.lock();
+                                    assert_eq!(pair.0, pair.1);
+                                    pair.0 += 1;
+                                    pair.1 += 1;
+                                }
+                            });
+                        }
+                    });
+                    assert_eq!(LOCK.lock().0, 80_000);
+                    assert!(held::none());
+                }
+
+                /// What a thread held that has vanished is repaired and freed; what this one holds is not.
+                #[test]
+                fn only_locks_of_others_are_recovered() {
+                    static OUTER: $Lock<u32> = $Lock::new(1);
+                    static INNER: $Lock<u32> = $Lock::new(2);
+                    thread::spawn(|| core::mem::forget(INNER.lock()))
+                        .join()
+                        .unwrap();
+                    let outer = OUTER.lock();
+                    // SAFETY: nobody else uses these two.
+                    unsafe {
+                        OUTER.recover(|_| panic!("it is ours"));
+                        INNER.recover(|value| *value = 3);
+                        INNER.recover(|_| panic!("it is free"));
+                    }
+                    assert_eq!((*outer, *INNER.lock()), (1, 3));
+                    drop(outer);
+                    assert!(held::none());
+                }
+            }
+        };
     }
+    holds_for!(futex, Lock);
+    holds_for!(short, ShortLock);
 }
 
 #[cfg(all(test, loom))]

@@ -46,6 +46,20 @@ impl<T> ShortLock<T> {
         }
     }
 
+    /// The lock, if it is free.
+    pub(crate) fn try_lock(&self) -> Option<ShortGuard<'_, T>> {
+        check_process();
+        held::add(self.name());
+        let guard = self.0.try_lock();
+        if guard.is_none() {
+            held::remove(self.name());
+        }
+        guard.map(|guard| ShortGuard {
+            guard: Some(guard),
+            lock: self,
+        })
+    }
+
     /// As [`super::Lock::recover`].
     ///
     /// # Safety
@@ -92,50 +106,5 @@ impl<T> Drop for ShortGuard<'_, T> {
         held::remove(self.lock.name());
         // Who was forked inside goes out as who he is.
         check_process();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    extern crate std;
-    use std::thread;
-
-    #[test]
-    fn the_short_lock_excludes() {
-        static LOCK: ShortLock<(u64, u64)> = ShortLock::new((0, 0));
-        thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| {
-                    for _ in 0..10_000 {
-                        let mut pair = LOCK.lock();
-                        assert_eq!(pair.0, pair.1);
-                        pair.0 += 1;
-                        pair.1 += 1;
-                    }
-                });
-            }
-        });
-        assert_eq!(LOCK.lock().0, 80_000);
-        assert!(held::none());
-    }
-
-    #[test]
-    fn only_short_locks_of_others_are_recovered() {
-        static OURS: ShortLock<u32> = ShortLock::new(1);
-        static THEIRS: ShortLock<u32> = ShortLock::new(2);
-        thread::spawn(|| core::mem::forget(THEIRS.lock()))
-            .join()
-            .unwrap();
-        let ours = OURS.lock();
-        // SAFETY: nobody else uses these two.
-        unsafe {
-            OURS.recover(|_| panic!("it is ours"));
-            THEIRS.recover(|value| *value = 3);
-            THEIRS.recover(|_| panic!("it is free"));
-        }
-        assert_eq!((*ours, *THEIRS.lock()), (1, 3));
-        drop(ours);
-        assert!(held::none());
     }
 }

@@ -192,7 +192,7 @@ fn a_small_buffer_does_not_hold_for_long_what_a_large_one_left() {
             unsafe { block::Block::at(p, entry(p)) }.unwrap().room()
         };
         // Whatever is freed is kept.
-        warm::FLOOR.store(1 << 30, Relaxed);
+        crate::learn::strategy::USERS_FLOOR.store(1 << 30, Relaxed);
         for front in [&mut front, &mut new_front()] {
             for _ in 0..6 {
                 grow(front, 64 << 20, 5);

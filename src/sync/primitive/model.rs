@@ -291,52 +291,18 @@ macro_rules! atomic {
 }
 
 macro_rules! arithmetic {
-    ($name:ident, $value:ty) => {
+    ($name:ident, $value:ty: $($change:ident)*) => {
         impl $name {
-            #[track_caller]
-            pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+            $(#[track_caller]
+            pub(crate) fn $change(&self, value: $value, order: Ordering) -> $value {
                 match self.word() {
                     Some(word) => {
-                        note(
-                            "fetch_add",
-                            self.at(),
-                            (value, barriers(order, || word.fetch_add(value, order))),
-                        )
-                        .1
+                        let old = barriers(order, || word.$change(value, order));
+                        note(stringify!($change), self.at(), (value, old)).1
                     }
-                    None => self.0.fetch_add(value, order),
+                    None => self.0.$change(value, order),
                 }
-            }
-
-            #[track_caller]
-            pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
-                match self.word() {
-                    Some(word) => {
-                        note(
-                            "fetch_sub",
-                            self.at(),
-                            (value, barriers(order, || word.fetch_sub(value, order))),
-                        )
-                        .1
-                    }
-                    None => self.0.fetch_sub(value, order),
-                }
-            }
-
-            #[track_caller]
-            pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                match self.word() {
-                    Some(word) => {
-                        note(
-                            "fetch_or",
-                            self.at(),
-                            (value, barriers(order, || word.fetch_or(value, order))),
-                        )
-                        .1
-                    }
-                    None => self.0.fetch_or(value, order),
-                }
-            }
+            })*
         }
     };
 }
@@ -369,8 +335,8 @@ atomic!(
     |p: *mut T| p.expose_provenance(),
     core::ptr::with_exposed_provenance_mut
 );
-arithmetic!(AtomicU32, u32);
-arithmetic!(AtomicU64, u64);
+arithmetic!(AtomicU32, u32: fetch_add fetch_sub fetch_or);
+arithmetic!(AtomicU64, u64: fetch_add fetch_sub fetch_or);
 
 /// What loom has for threads that sleep on a word. The address is made different from the word's.
 type Sleepers = (loom::sync::Mutex<()>, loom::sync::Condvar);
@@ -430,6 +396,11 @@ impl<T> ShortLock<T> {
             _held: held,
             _mutex: mutex,
         }
+    }
+
+    /// Never: models learn nothing.
+    pub(crate) fn try_lock(&self) -> Option<ShortGuard<'_, T>> {
+        None
     }
 
     /// Models have no forks.

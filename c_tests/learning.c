@@ -1,0 +1,148 @@
+/*
+ * What the allocator says of what it has learned: the strategies and the call sites. And that it learns:
+ * windows end, and what they cost is seen.
+ */
+#include "check.h"
+
+#include <hakmem.h>
+
+/* Without -lhakmem the preload provides these; the linker must not insist on them. */
+#pragma weak hak_policy_json
+#pragma weak hak_site_list
+#pragma weak hak_site_name
+
+#define TAKES 5
+#define SMALL ((size_t)1000)
+
+/* Not to be inlined: each is a call site of its own. */
+__attribute__((noinline)) static void *take_dense(size_t size)
+{
+    unsigned char *block = (unsigned char *)launder(malloc(size));
+    CHECK(block != NULL, "malloc(%zu)", size);
+    memset(block, 1, size);
+    return block;
+}
+
+__attribute__((noinline)) static void *take_sparse(size_t size)
+{
+    unsigned char *block = (unsigned char *)launder(malloc(size));
+    CHECK(block != NULL, "malloc(%zu)", size);
+    block[0] = 1;
+    return block;
+}
+
+static size_t number(const char *json, const char *name)
+{
+    char quoted[64];
+    const char *at;
+    snprintf(quoted, sizeof quoted, "\"%s\":", name);
+    at = strstr(json, quoted);
+    CHECK(at != NULL, "%s is not in %.400s", quoted, json);
+    return strtoul(at + strlen(quoted), NULL, 10);
+}
+
+static const char *policy(void)
+{
+    static char json[1 << 14];
+    size_t length = hak_policy_json(json, sizeof json);
+    CHECK(length > 0 && length < sizeof json && strlen(json) == length, "%zu bytes", length);
+    CHECK(json[0] == '{' && json[length - 1] == '}', "it is %.400s", json);
+    return json;
+}
+
+static void the_policy(void)
+{
+    static char small[10];
+    const char *json = policy(), *at = json;
+    size_t strategies = 0;
+    errno = 3;
+    CHECK(strstr(json, "\"state\":\"learn\"") != NULL, "it is %.400s", json);
+    CHECK(strstr(json, "\"strategy\":\"keep-3391K\"") != NULL, "it is %.400s", json);
+    CHECK(number(json, "warm_floor_bytes") == 3391 * KIB, "it is %.400s", json);
+    while ((at = strstr(at, "\"name\":\"keep-")) != NULL) {
+        at++;
+        strategies++;
+    }
+    CHECK(strategies == 12, "%zu strategies", strategies);
+    CHECK(hak_policy_json(NULL, 0) >= 100 && errno == 3, "the length alone");
+    memset(small, 'x', sizeof small);
+    CHECK(hak_policy_json(small, sizeof small - 1) >= 100 && strlen(small) == sizeof small - 2
+              && small[sizeof small - 1] == 'x',
+          "a buffer that is too small");
+}
+
+/* The one site that took blocks of so many bytes at most. */
+static struct hak_site site_of(size_t largest)
+{
+    static struct hak_site sites[1000];
+    struct hak_site found = {0};
+    size_t count = hak_site_list(sites, COUNT(sites)), i;
+    CHECK(count > 0 && count < COUNT(sites), "%zu sites", count);
+    CHECK(hak_site_list(NULL, 0) == count, "another number without room");
+    for (i = 0; i < count; i++)
+        if (sites[i].largest == largest)
+            found = sites[i];
+    CHECK(found.largest == largest, "no site took %zu bytes", largest);
+    return found;
+}
+
+static void the_sites(void)
+{
+    static void *blocks[2][TAKES];
+    const size_t dense = 3 * MIB + 64 * KIB, sparse = 7 * MIB;
+    struct hak_site site;
+    char name[1000], short_name[8];
+    size_t i;
+    for (i = 0; i < TAKES; i++) {
+        blocks[0][i] = take_dense(dense);
+        blocks[1][i] = take_sparse(sparse);
+    }
+    site = site_of(dense);
+    CHECK(site.takes == TAKES && site.bytes == TAKES * dense && site.density == 0 && site.growing == 0,
+          "%zu takes of %zu bytes, density %u", (size_t)site.takes, (size_t)site.bytes, site.density);
+    for (i = 0; i < TAKES; i++) {
+        free(blocks[0][i]);
+        free(blocks[1][i]);
+    }
+    CHECK(site_of(dense).density == 2, "density %u", site_of(dense).density);
+    CHECK(site_of(sparse).density == 1, "density %u", site_of(sparse).density);
+    /* Ever again soon after it went back: the site earns room for as many. */
+    for (i = 0; i < 4; i++) {
+        malloc_trim(0);
+        free(take_dense(dense));
+    }
+    CHECK(site_of(dense).credit > 0, "no credit after %zu takes", (size_t)site_of(dense).takes);
+
+    errno = 3;
+    CHECK(hak_site_name(site.address, name, sizeof name) == strlen(name) && errno == 3, "%s", name);
+    CHECK(strstr(name, "learning") != NULL && strstr(name, "+0x") != NULL, "the site is called %s",
+          name);
+    CHECK(hak_site_name(site.address, short_name, sizeof short_name) == strlen(name)
+              && strlen(short_name) == sizeof short_name - 1,
+          "the site is called %s", short_name);
+    CHECK(hak_site_name(NULL, name, sizeof name) == 3 && strcmp(name, "0x0") == 0, "it is %s", name);
+}
+
+/* Whatever comes and goes, windows end, and what is kept free has a price. */
+static void windows(void)
+{
+    static void *blocks[20000];
+    size_t i, rent = 0;
+    while (number(policy(), "windows") < 3 || rent == 0) {
+        for (i = 0; i < COUNT(blocks); i++)
+            blocks[i] = launder(malloc(SMALL));
+        for (i = 0; i < COUNT(blocks); i++)
+            free(blocks[i]);
+        if (number(policy(), "rent") > rent)
+            rent = number(policy(), "rent");
+    }
+    CHECK(number(policy(), "fault_ns") > 0, "a fault costs nothing");
+}
+
+int main(void)
+{
+    the_policy();
+    the_sites();
+    windows();
+    return 0;
+}

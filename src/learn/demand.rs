@@ -1,0 +1,57 @@
+//! Demand for magazines: how many full ones a class keeps behind the loaded one.
+//!
+//! A class whose blocks come and go in swings refills several magazines in a row, and then flushes as
+//! many. With so many more behind the loaded one it would do neither (Bonwick & Adams, "Magazines and
+//! Vmem", 2001, size magazines by contention; here there is none, and the trip to the slab is what they
+//! save).
+
+/// The limit after a swing of `refills` in a row behind `flushes` in a row, where `most` is allowed.
+pub(crate) fn after_swing(limit: u16, refills: u16, flushes: u16, most: u16) -> u16 {
+    limit
+        .saturating_add(refills.min(flushes))
+        .clamp(1, most.max(1))
+}
+
+/// Whether a class that has flushed so often in a row only shrinks: then half of the limit goes.
+pub(crate) fn only_shrinks(limit: u16, flushes: u16) -> bool {
+    limit > 0 && u32::from(flushes) > 4 * u32::from(limit) + 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays swings of `amplitude` magazines, and returns the trips to slabs in the last of them.
+    fn trips(amplitude: u16, most: u16) -> u16 {
+        let (mut limit, mut last) = (1, 0);
+        for _ in 0..20 {
+            let flushes = amplitude.saturating_sub(limit);
+            last = flushes;
+            limit = after_swing(limit, flushes, flushes, most);
+        }
+        last
+    }
+
+    #[test]
+    fn swings_end_in_magazines_if_there_is_room_for_them() {
+        for amplitude in 0..60 {
+            assert_eq!(trips(amplitude, 64), 0, "{amplitude}");
+        }
+        assert_eq!(trips(100, 64), 36);
+        assert_eq!(trips(9, 0), 8);
+    }
+
+    #[test]
+    fn who_only_shrinks_keeps_ever_less() {
+        let mut limit = 64;
+        let mut flushes = 0;
+        while limit > 0 && flushes < 10_000 {
+            flushes += 1;
+            if only_shrinks(limit, flushes) {
+                limit /= 2;
+            }
+        }
+        assert_eq!((limit, flushes), (0, 271));
+        assert!(!only_shrinks(0, u16::MAX));
+    }
+}

@@ -1,0 +1,599 @@
+//! From windows to the strategy in force: LEARN, CANARY, FROZEN, and back.
+//!
+//! * **LEARN.** Each window is played with one strategy. First the neighbour that the cost of the last
+//!   window points to, as long as there is one that has not been tried; then the best by rating, or
+//!   another, as [`Explore`] says. When the same one has been best for [`BEST_FOR`] windows:
+//! * **CANARY.** It alone is in force, for as many windows. If they cost more than the strategy in force
+//!   before, or giving memory back takes longer (the 99th percentile), by [`WORSE_PER_CENT`], that one
+//!   comes back, and learning goes on.
+//! * **FROZEN.** Nothing is tried any more, and windows are only watched: when requests are spread over
+//!   sizes in another way, or windows cost more than they did, it is time to LEARN again.
+//!
+//! A budget of memory cannot be tried on one decision in twenty, as the original's canary was: what a
+//! decision costs comes later, and to others. So a canary has all decisions, and few windows.
+//!
+//! Pure: what it decides follows from the windows that it has been shown, and from its seed.
+
+use super::cost::Cost;
+use super::elo::{self, Outcome};
+use super::sizes::Sizes;
+use super::strategy::{self, START, STRATEGIES};
+
+/// Windows in which a strategy has to be the best before it becomes the canary; and a canary's windows.
+const BEST_FOR: u32 = 3;
+/// What is worse, in per cent.
+const WORSE_PER_CENT: u64 = 20;
+/// How far apart, in per mille, the sizes of a window are from those learned from, if they are others.
+const SHIFT: u32 = 250;
+/// Dearer windows in a row after which what is frozen is learned again.
+const DEARER_FOR: u32 = 3;
+/// Windows that cost less than this, in ns per ms, are not worth an experiment.
+const NOTHING: u64 = 20;
+/// How often something else than the best is tried, in per mille: at first, and in the end.
+const EPSILON: (u32, u32) = (100, 10);
+
+/// How strategies are chosen while learning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Explore {
+    /// The best, but once in a while a neighbour of it (Sutton & Barto, "Reinforcement Learning", 2.2).
+    Epsilon,
+    /// The highest upper bound of a confidence interval (Auer, Cesa-Bianchi & Fischer, "Finite-time
+    /// Analysis of the Multiarmed Bandit Problem", 2002).
+    Ucb1,
+}
+
+/// Where a lifecycle is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Strategies are tried.
+    Learn,
+    /// One has been chosen, and is on probation.
+    Canary,
+    /// One is in force.
+    Frozen,
+}
+
+impl Phase {
+    /// Its name in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Learn => "learn",
+            Self::Canary => "canary",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
+/// What was seen while one strategy was in force.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    /// What it cost.
+    pub(crate) cost: Cost,
+    /// What a GiB of free memory cost.
+    pub(crate) price: u64,
+    /// The 99th percentile of the time of a call that gave memory back, in ns; 0 if not known.
+    pub(crate) p99_ns: u64,
+    /// What was asked for.
+    pub(crate) sizes: Sizes,
+}
+
+/// What is known of a strategy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Arm {
+    /// In the units of [`elo`].
+    pub(crate) rating: i32,
+    /// Windows that it was in force, ever.
+    pub(crate) windows: u32,
+    /// What its windows cost, the last one counting for a quarter.
+    pub(crate) cost: u64,
+    /// It was in force since requests last changed: `cost` can be compared.
+    pub(crate) known: bool,
+}
+
+impl Arm {
+    const NEW: Self = Self {
+        rating: elo::START,
+        windows: 0,
+        cost: 0,
+        known: false,
+    };
+
+    /// The rating in points.
+    pub(crate) fn points(&self) -> i32 {
+        self.rating / elo::POINT
+    }
+}
+
+/// See the module.
+///
+/// # Invariants
+/// `strategy`, `proven` and `best` are numbers of strategies.
+#[derive(Clone, Copy)]
+pub(crate) struct Lifecycle {
+    /// Where it is.
+    pub(crate) phase: Phase,
+    /// The strategy in force.
+    pub(crate) strategy: usize,
+    /// The one that a canary is compared with.
+    proven: usize,
+    proven_p99: u64,
+    best: usize,
+    best_for: u32,
+    /// Windows of the canary, and what they cost in sum.
+    tried: u32,
+    tried_cost: u64,
+    /// What FROZEN compares with.
+    frozen_cost: u64,
+    sizes: Sizes,
+    dearer: u32,
+    epsilon: u32,
+    explore: Explore,
+    freezes: bool,
+    random: u64,
+    /// All strategies.
+    pub(crate) arms: [Arm; STRATEGIES],
+    /// Windows that it has been shown.
+    pub(crate) windows: u64,
+    /// How often another strategy came into force.
+    pub(crate) changes: u64,
+    /// Canaries that were taken back.
+    pub(crate) rollbacks: u64,
+    /// How often learning began again.
+    pub(crate) relearned: u64,
+    /// What the last window cost.
+    pub(crate) last: Cost,
+}
+
+impl Lifecycle {
+    /// Nothing learned.
+    pub(crate) const NEW: Self = Self {
+        phase: Phase::Learn,
+        strategy: START,
+        proven: START,
+        proven_p99: 0,
+        best: START,
+        best_for: 0,
+        tried: 0,
+        tried_cost: 0,
+        frozen_cost: 0,
+        sizes: Sizes::NONE,
+        dearer: 0,
+        epsilon: EPSILON.0,
+        explore: Explore::Epsilon,
+        freezes: true,
+        random: 0x9e37_79b9_7f4a_7c15,
+        arms: [Arm::NEW; STRATEGIES],
+        windows: 0,
+        changes: 0,
+        rollbacks: 0,
+        relearned: 0,
+        last: Cost {
+            missed: 0,
+            given: 0,
+            rent: 0,
+        },
+    };
+
+    /// Sets how strategies are chosen.
+    pub(crate) fn set_explore(&mut self, explore: Explore) {
+        self.explore = explore;
+    }
+
+    /// Sets the strategy to begin with.
+    pub(crate) fn start_with(&mut self, strategy: usize) {
+        self.strategy = strategy.min(STRATEGIES - 1);
+        self.proven = self.strategy;
+        self.best = self.strategy;
+    }
+
+    /// Has it try other strategies for ever.
+    pub(crate) fn never_freeze(&mut self) {
+        self.freezes = false;
+    }
+
+    /// Begins where an earlier process ended: with strategy `strategy`, and if it was frozen, with the
+    /// sizes of its requests and what its windows cost.
+    pub(crate) fn resume(
+        &mut self,
+        strategy: usize,
+        frozen: Option<(Sizes, u64)>,
+        ratings: &[i32; STRATEGIES],
+    ) {
+        for (arm, rating) in self.arms.iter_mut().zip(ratings) {
+            arm.rating = *rating;
+        }
+        self.start_with(strategy);
+        if let Some((sizes, cost)) = frozen {
+            self.phase = Phase::Frozen;
+            self.sizes = sizes;
+            self.frozen_cost = cost;
+        }
+    }
+
+    /// What [`resume`](Self::resume) wants to know.
+    pub(crate) fn frozen(&self) -> Option<(Sizes, u64)> {
+        (self.phase == Phase::Frozen).then_some((self.sizes, self.frozen_cost))
+    }
+
+    /// Shows the window that has ended. `strategy` is the one for the next.
+    pub(crate) fn see(&mut self, window: &Window) {
+        self.windows += 1;
+        self.last = window.cost;
+        let cost = window.cost.total();
+        let before = self.strategy;
+        match self.phase {
+            Phase::Learn => self.learn(window, cost),
+            Phase::Canary => self.canary(window, cost),
+            Phase::Frozen => self.watch(window, cost),
+        }
+        self.changes += u64::from(before != self.strategy);
+    }
+
+    fn learn(&mut self, window: &Window, cost: u64) {
+        if self.sizes == Sizes::NONE {
+            self.sizes = window.sizes;
+        } else if self.sizes.distance(&window.sizes) > SHIFT {
+            self.begin_again(window.sizes);
+        }
+        self.note(cost);
+        let strategy = self.strategy;
+        if strategy == self.proven && window.p99_ns != 0 {
+            self.proven_p99 = window.p99_ns;
+        }
+        for other in 0..STRATEGIES {
+            if other != strategy && self.arms[other].known {
+                let (a, b) = (self.arms[strategy], self.arms[other]);
+                let outcome = elo::outcome(a.cost, b.cost);
+                let (a, b) = elo::play(a.rating, b.rating, outcome);
+                self.arms[strategy].rating = a;
+                self.arms[other].rating = b;
+            }
+        }
+        let best = self.best_known();
+        self.best_for = if best == self.best {
+            self.best_for + 1
+        } else {
+            1
+        };
+        self.best = best;
+        if cost < NOTHING {
+            // Whatever is in force is good enough. That is worth knowing, too.
+            self.strategy = best;
+        } else if let Some(next) = self.untried(window) {
+            self.strategy = next;
+            self.best_for = 0;
+            return;
+        } else {
+            self.strategy = self.choose();
+        }
+        if self.best_for >= BEST_FOR && self.freezes {
+            if self.best == self.proven {
+                self.freeze(window.sizes, self.arms[best].cost);
+            } else {
+                self.phase = Phase::Canary;
+                self.strategy = best;
+                self.tried = 0;
+                self.tried_cost = 0;
+            }
+        }
+    }
+
+    fn note(&mut self, cost: u64) {
+        let arm = &mut self.arms[self.strategy];
+        arm.cost = if arm.known {
+            (3 * arm.cost + cost) / 4
+        } else {
+            cost
+        };
+        arm.known = true;
+        arm.windows = arm.windows.saturating_add(1);
+    }
+
+    /// The best of those that can be compared; among equals the one that keeps least.
+    fn best_known(&self) -> usize {
+        let known = (0..STRATEGIES).rev().filter(|i| self.arms[*i].known);
+        known
+            .max_by_key(|i| self.arms[*i].rating)
+            .unwrap_or(self.strategy)
+    }
+
+    /// A strategy that the window's cost points to and that has not been tried. Upwards, it may keep as
+    /// much more as has a rent of what was paid for not keeping it: so a change is followed at once, and at
+    /// no more than twice the cost. Downwards there is no haste.
+    fn untried(&self, window: &Window) -> Option<usize> {
+        let known = |i: &usize| self.arms[*i].known;
+        if !window.cost.wants_more()? {
+            return self.strategy.checked_sub(1).filter(|i| !known(i));
+        }
+        let more = window.cost.affords(window.price);
+        let target = strategy::floor_of(self.strategy).saturating_add(more);
+        let mut above = self.strategy + 1..STRATEGIES;
+        let far = above
+            .clone()
+            .find(|i| strategy::floor_of(*i) >= target)
+            .unwrap_or(STRATEGIES - 1);
+        above.rfind(|i| *i <= far && !known(i))
+    }
+
+    fn choose(&mut self) -> usize {
+        match self.explore {
+            Explore::Epsilon => {
+                let now = self.epsilon;
+                self.epsilon = (now * 9 / 10).max(EPSILON.1);
+                let random = self.random();
+                if random % 1000 >= u64::from(now) {
+                    return self.best;
+                }
+                let up = random >> 32 & 1 == 1;
+                match (up, self.best) {
+                    (true, best) if best + 1 < STRATEGIES => best + 1,
+                    (false, best) if best > 0 => best - 1,
+                    (_, best) => best,
+                }
+            }
+            Explore::Ucb1 => {
+                let known = |i: &usize| self.arms[*i].known;
+                let played: u64 = self
+                    .arms
+                    .iter()
+                    .filter(|arm| arm.known)
+                    .map(|arm| u64::from(arm.windows))
+                    .sum();
+                (0..STRATEGIES)
+                    .rev()
+                    .filter(known)
+                    .max_by_key(|i| self.upper_bound(&self.arms[*i], played))
+                    .unwrap_or(self.best)
+            }
+        }
+    }
+
+    /// A rating as a mean of rewards in per mille, 1500 points being 500, and what it may be in truth:
+    /// sqrt(2 ln(played) / windows) more.
+    fn upper_bound(&self, arm: &Arm, played: u64) -> i64 {
+        let mean = i64::from(arm.rating / elo::POINT) - 1000;
+        // ln(n) in per mille; log2(n) is exact to a tenth, which a bound of this kind does not notice.
+        let ln = u64::from(played.max(1).ilog2()) * 693;
+        let doubt = (2000 * ln / u64::from(arm.windows.max(1))).isqrt();
+        mean + doubt as i64
+    }
+
+    fn random(&mut self) -> u64 {
+        // Marsaglia, "Xorshift RNGs" (2003).
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn canary(&mut self, window: &Window, cost: u64) {
+        self.note(cost);
+        self.tried += 1;
+        self.tried_cost += cost;
+        let before = self.arms[self.proven].cost;
+        let dearer = worse(self.tried_cost / u64::from(self.tried), before.max(NOTHING));
+        let slower = self.proven_p99 != 0 && worse(window.p99_ns, self.proven_p99);
+        if self.sizes.distance(&window.sizes) > SHIFT {
+            return self.begin_again(window.sizes);
+        }
+        if self.tried < BEST_FOR {
+            return;
+        }
+        if dearer || slower {
+            self.rollbacks += 1;
+            // As if it had lost a game against an equal: it has to prove itself again.
+            let arm = &mut self.arms[self.strategy];
+            arm.rating = elo::play(arm.rating, arm.rating, Outcome::Lost).0;
+            self.strategy = self.proven;
+            self.phase = Phase::Learn;
+            self.best_for = 0;
+        } else {
+            self.freeze(window.sizes, self.tried_cost / u64::from(self.tried));
+        }
+    }
+
+    fn freeze(&mut self, sizes: Sizes, cost: u64) {
+        self.phase = Phase::Frozen;
+        self.strategy = self.best;
+        self.proven = self.best;
+        self.proven_p99 = 0;
+        self.sizes = sizes;
+        self.frozen_cost = cost;
+        self.dearer = 0;
+    }
+
+    fn watch(&mut self, window: &Window, cost: u64) {
+        let dearer = worse(cost, self.frozen_cost.max(NOTHING));
+        self.dearer = if dearer { self.dearer + 1 } else { 0 };
+        if self.sizes.distance(&window.sizes) > SHIFT || self.dearer >= DEARER_FOR {
+            self.begin_again(window.sizes);
+            self.learn(window, cost);
+        }
+    }
+
+    /// Requests have changed: what strategies cost before cannot be compared. Ratings keep half of what
+    /// they were worth.
+    fn begin_again(&mut self, sizes: Sizes) {
+        self.phase = Phase::Learn;
+        self.relearned += 1;
+        self.best_for = 0;
+        self.best = self.strategy;
+        self.proven = self.strategy;
+        self.proven_p99 = 0;
+        self.dearer = 0;
+        self.epsilon = EPSILON.0;
+        self.sizes = sizes;
+        for arm in &mut self.arms {
+            arm.known = false;
+            arm.rating = elo::START + (arm.rating - elo::START) / 2;
+        }
+    }
+}
+
+fn worse(cost: u64, than: u64) -> bool {
+    cost.saturating_mul(100) > than.saturating_mul(100 + WORSE_PER_CENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cost::PRICE;
+    use super::*;
+
+    /// A program to which keeping `need` MiB is worth it: with less it faults, with more it pays rent.
+    fn cost_of(strategy: usize, need_kib: u64) -> Cost {
+        let kept = (512.0 * 64f64.powf(strategy as f64 / 11.0)) as u64;
+        let short = need_kib.saturating_sub(kept);
+        Cost {
+            missed: short,
+            given: short / 2,
+            rent: kept.min(need_kib) * 15 / 100,
+        }
+    }
+
+    fn window(cost: Cost, bin: usize) -> Window {
+        let mut sizes = Sizes::NONE;
+        sizes.0[bin] = 1000;
+        Window {
+            cost,
+            price: PRICE,
+            p99_ns: 0,
+            sizes,
+        }
+    }
+
+    fn run(life: &mut Lifecycle, windows: usize, need_kib: u64, bin: usize) -> u64 {
+        let mut sum = 0;
+        for _ in 0..windows {
+            let cost = cost_of(life.strategy, need_kib);
+            sum += cost.total();
+            life.see(&window(cost, bin));
+        }
+        sum
+    }
+
+    fn best(need_kib: u64) -> usize {
+        let total = |i: &usize| cost_of(*i, need_kib).total();
+        (0..STRATEGIES).min_by_key(total).unwrap()
+    }
+
+    #[test]
+    fn it_finds_the_cheapest_strategy_and_freezes() {
+        for explore in [Explore::Epsilon, Explore::Ucb1] {
+            for need in [100, 600, 2000, 3391, 9000, 20_000, 40_000] {
+                let mut life = Lifecycle::NEW;
+                life.set_explore(explore);
+                run(&mut life, 40, need, 10);
+                let (found, cheapest) = (cost_of(life.strategy, need), cost_of(best(need), need));
+                assert_eq!(life.phase, Phase::Frozen, "{explore:?}, {need} KiB");
+                assert!(
+                    found.total() <= cheapest.total() * 103 / 100 + NOTHING,
+                    "{explore:?}, {need} KiB: {} for {}",
+                    found.total(),
+                    cheapest.total()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_sizes_or_of_cost_is_learned_again() {
+        let mut life = Lifecycle::NEW;
+        run(&mut life, 40, 600, 10);
+        assert_eq!((life.phase, life.relearned), (Phase::Frozen, 0));
+        let small = life.strategy;
+        // The same requests, but now much is missed.
+        run(&mut life, DEARER_FOR as usize, 20_000, 10);
+        assert_eq!((life.phase, life.relearned), (Phase::Learn, 1));
+        run(&mut life, 40, 20_000, 10);
+        assert!(life.phase == Phase::Frozen && life.strategy > small + 5);
+        // Other requests.
+        run(&mut life, 1, 20_000, 20);
+        assert_eq!((life.phase, life.relearned), (Phase::Learn, 2));
+    }
+
+    #[test]
+    fn what_costs_nothing_is_left_alone() {
+        let mut life = Lifecycle::NEW;
+        for _ in 0..20 {
+            life.see(&window(Cost::default(), 3));
+        }
+        assert_eq!(
+            (life.phase, life.strategy, life.changes),
+            (Phase::Frozen, START, 0)
+        );
+    }
+
+    #[test]
+    fn a_canary_that_sings_worse_is_taken_back() {
+        let mut life = Lifecycle::NEW;
+        while life.phase != Phase::Canary {
+            run(&mut life, 1, 9000, 10);
+        }
+        let (canary, proven) = (life.strategy, life.proven);
+        let rating = life.arms[canary].rating;
+        for _ in 0..BEST_FOR {
+            let cost = Cost {
+                missed: 100_000,
+                ..Cost::default()
+            };
+            life.see(&window(cost, 10));
+        }
+        assert_eq!(
+            (life.phase, life.strategy, life.rollbacks),
+            (Phase::Learn, proven, 1)
+        );
+        assert!(life.arms[canary].rating < rating);
+        // Slower, though not dearer.
+        let mut life = Lifecycle::NEW;
+        while life.phase != Phase::Canary {
+            let mut w = window(cost_of(life.strategy, 9000), 10);
+            w.p99_ns = 1000;
+            life.see(&w);
+        }
+        for _ in 0..BEST_FOR {
+            let mut w = window(cost_of(life.strategy, 9000), 10);
+            w.p99_ns = 1300;
+            life.see(&w);
+        }
+        assert_eq!((life.phase, life.rollbacks), (Phase::Learn, 1));
+    }
+
+    #[test]
+    fn learning_costs_little_more_than_knowing() {
+        // Over a thousand windows, of which the need changes ten times.
+        let mut life = Lifecycle::NEW;
+        let (mut learned, mut fixed) = (0, [0u64; STRATEGIES]);
+        for phase in 0..10 {
+            let (need, bin) = if phase % 2 == 0 {
+                (600, 8)
+            } else {
+                (24_000, 22)
+            };
+            learned += run(&mut life, 100, need, bin);
+            for (strategy, sum) in fixed.iter_mut().enumerate() {
+                *sum += 100 * cost_of(strategy, need).total();
+            }
+        }
+        let best = *fixed.iter().min().unwrap();
+        assert!(learned < best * 115 / 100, "{learned} for {best}");
+    }
+
+    #[test]
+    fn it_resumes_where_it_was_frozen() {
+        let mut first = Lifecycle::NEW;
+        run(&mut first, 60, 20_000, 12);
+        let mut second = Lifecycle::NEW;
+        second.resume(
+            first.strategy,
+            first.frozen(),
+            &first.arms.map(|arm| arm.rating),
+        );
+        run(&mut second, 20, 20_000, 12);
+        assert_eq!(
+            (second.phase, second.strategy),
+            (Phase::Frozen, first.strategy)
+        );
+        assert_eq!((second.changes, second.relearned), (0, 0));
+    }
+}

@@ -1,0 +1,282 @@
+//! Counts what a window costs, and shows the windows to the lifecycle.
+//!
+//! Whoever takes or gives slabs, runs or mappings calls [`tick`]; once in a while a tick looks at the
+//! clock, and when a window is over, at what it cost. Nobody waits: if another thread is looking, it
+//! looks for both.
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::cost::{self, Cost};
+use super::lifecycle::{Explore, Lifecycle, Window};
+use super::p2::Quantile;
+use super::sizes::{BINS, Sizes};
+use super::strategy::{self, STRATEGIES};
+use crate::base::{PAGE, knobs};
+use crate::os;
+use crate::sync::primitive::ShortLock;
+
+/// A window is over after this many operations, if they took [`SHORTEST_MS`] ...
+const OPERATIONS: u32 = 10_000;
+const SHORTEST_MS: u64 = 50;
+/// ... or after this long. The original waited for 2 s: most programs end before they have learned then.
+const LONGEST_MS: u64 = 500;
+/// Operations of one size between two looks at the clock.
+const LOOK_EVERY: u32 = 16;
+/// What a fault is taken to cost until one has been timed.
+const FAULT_NS: u64 = 1000;
+/// Faults that are timed.
+const TIMED: u64 = 64;
+
+/// Calls of which the 99th percentile says something.
+const ENOUGH: u64 = 50;
+
+static OPERATIONS_BY_SIZE: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BINS];
+/// Pages that had been given back too early, ever.
+static MISSED: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds in calls that gave memory back, ever.
+static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
+/// Faults that were timed, and what they took.
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+static FAULTS_NS: AtomicU64 = AtomicU64::new(0);
+/// What a GiB that is kept free costs (see [`cost::PRICE`]).
+pub(crate) static PRICE: AtomicU64 = AtomicU64::new(cost::PRICE);
+
+/// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
+static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The window that is under way.
+struct Monitor {
+    lifecycle: Lifecycle,
+    began_ms: u64,
+    looked_ms: u64,
+    /// Free memory at the last look, in bytes, and its sum over the time since `began_ms`.
+    warm: usize,
+    byte_ms: u64,
+    /// The counters, when it began.
+    sizes: Sizes,
+    missed: u64,
+    given_ns: u64,
+    /// Of what giving back took, since the strategy came into force.
+    p99: Quantile,
+}
+
+const P99: Quantile = Quantile::new(0.99);
+const NEW: Monitor = Monitor {
+    lifecycle: Lifecycle::NEW,
+    began_ms: 0,
+    looked_ms: 0,
+    warm: 0,
+    byte_ms: 0,
+    sizes: Sizes::NONE,
+    missed: 0,
+    given_ns: 0,
+    p99: P99,
+};
+
+static MONITOR: ShortLock<Monitor> = ShortLock::new(NEW);
+
+/// Notes that `bytes` were taken or given, while `warm` bytes are free and resident.
+#[inline]
+pub(crate) fn tick(bytes: usize, warm: usize) {
+    if knobs::ELO.get() {
+        let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
+        if before.is_multiple_of(LOOK_EVERY) {
+            look(warm);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look(warm: usize) {
+    let now = os::now_ms();
+    let Some(mut monitor) = MONITOR.try_lock() else {
+        return;
+    };
+    if let Some(strategy) = monitor.look(now, warm) {
+        // Under the lock, so that the pointer and the lifecycle agree.
+        strategy::set(strategy);
+        let tell = TELL.load(Relaxed);
+        if !tell.is_null() {
+            let lifecycle = monitor.lifecycle;
+            drop(monitor);
+            // SAFETY: only `on_window` writes it.
+            let tell: fn(&Lifecycle) = unsafe { core::mem::transmute(tell) };
+            tell(&lifecycle);
+        }
+    }
+}
+
+/// Notes that `bytes` that had been given back were wanted again.
+#[inline]
+pub(crate) fn missed(bytes: usize) {
+    MISSED.fetch_add((bytes / PAGE) as u64, Relaxed);
+}
+
+/// Does `give`, which gives memory back to the system, and notes what that took.
+pub(crate) fn give_back<T>(give: impl FnOnce() -> T) -> T {
+    if !knobs::ELO.get() {
+        return give();
+    }
+    let before = os::now_ns();
+    let result = give();
+    let took = os::now_ns().saturating_sub(before);
+    GIVEN_NS.fetch_add(took, Relaxed);
+    if let Some(mut monitor) = MONITOR.try_lock() {
+        monitor.p99.add(took as f64);
+    }
+    result
+}
+
+/// Touches the fresh page at `page`, which reads as zero, and times it, as long as that is of interest.
+///
+/// # Safety
+/// The byte is the caller's to write.
+pub(crate) unsafe fn time_fault(page: *mut u8) {
+    if FAULTS.load(Relaxed) < TIMED {
+        let before = os::now_ns();
+        // SAFETY: the caller's.
+        unsafe { page.write_volatile(0) };
+        FAULTS_NS.fetch_add(os::now_ns().saturating_sub(before), Relaxed);
+        FAULTS.fetch_add(1, Relaxed);
+    }
+}
+
+/// What a fault has been timed to cost here, in ns.
+pub(crate) fn fault_ns() -> u64 {
+    match FAULTS.load(Relaxed) {
+        0..4 => FAULT_NS,
+        faults => FAULTS_NS.load(Relaxed) / faults,
+    }
+}
+
+fn sizes_now() -> Sizes {
+    let mut sizes = Sizes::NONE;
+    for (size, count) in sizes.0.iter_mut().zip(&OPERATIONS_BY_SIZE) {
+        *size = count.load(Relaxed);
+    }
+    sizes
+}
+
+impl Monitor {
+    /// Sees that `warm` bytes are free at `now`. The strategy for the next window, if one is over.
+    fn look(&mut self, now: u64, warm: usize) -> Option<usize> {
+        if self.began_ms == 0 {
+            self.began_ms = now;
+            self.looked_ms = now;
+        }
+        // What was free at the last look was so until now: memory is freed by operations, too.
+        self.byte_ms += self.warm as u64 * now.saturating_sub(self.looked_ms);
+        self.looked_ms = now;
+        self.warm = warm;
+        let ms = now.saturating_sub(self.began_ms);
+        if ms < SHORTEST_MS {
+            return None;
+        }
+        let total = sizes_now();
+        let mut sizes = Sizes::NONE;
+        for (i, size) in sizes.0.iter_mut().enumerate() {
+            *size = total.0[i].wrapping_sub(self.sizes.0[i]);
+        }
+        if ms < LONGEST_MS && sizes.total() < u64::from(OPERATIONS) {
+            return None;
+        }
+        let (missed, given_ns) = (MISSED.load(Relaxed), GIVEN_NS.load(Relaxed));
+        let before = self.lifecycle.strategy;
+        let price = PRICE.load(Relaxed);
+        self.lifecycle.see(&Window {
+            cost: Cost::of(
+                ms,
+                missed - self.missed,
+                fault_ns(),
+                given_ns - self.given_ns,
+                self.byte_ms,
+                price,
+            ),
+            price,
+            p99_ns: if self.p99.count() < ENOUGH {
+                0
+            } else {
+                self.p99.get() as u64
+            },
+            sizes,
+        });
+        self.began_ms = now;
+        self.byte_ms = 0;
+        self.sizes = total;
+        self.missed = missed;
+        self.given_ns = given_ns;
+        if self.lifecycle.strategy != before {
+            self.p99 = P99;
+        }
+        Some(self.lifecycle.strategy)
+    }
+}
+
+/// Sets how strategies are chosen.
+pub(crate) fn set_explore(explore: Explore) {
+    MONITOR.lock().lifecycle.set_explore(explore);
+}
+
+/// Sets the strategy to begin with.
+pub(crate) fn start_with(strategy: usize) {
+    let mut monitor = MONITOR.lock();
+    monitor.lifecycle.start_with(strategy);
+    strategy::set(strategy);
+}
+
+/// Has strategies tried for ever.
+pub(crate) fn never_freeze() {
+    MONITOR.lock().lifecycle.never_freeze();
+}
+
+/// Has `tell` called after each window, with no lock held.
+pub(crate) fn on_window(tell: fn(&Lifecycle)) {
+    TELL.store(tell as *mut (), Relaxed);
+}
+
+/// Begins where an earlier process ended; see [`Lifecycle::resume`].
+pub(crate) fn resume(strategy: usize, frozen: Option<(Sizes, u64)>, ratings: &[i32; STRATEGIES]) {
+    let mut monitor = MONITOR.lock();
+    monitor.lifecycle.resume(strategy, frozen, ratings);
+    strategy::set(strategy);
+}
+
+/// What has been learned so far.
+pub(crate) fn lifecycle() -> Lifecycle {
+    MONITOR.lock().lifecycle
+}
+
+/// In the child of a fork: learning begins anew if a thread that is gone was in the middle of it.
+///
+/// # Safety
+/// As for [`crate::sync::Lock::recover`].
+pub(crate) unsafe fn after_fork() {
+    // SAFETY: the caller's.
+    unsafe {
+        MONITOR.recover(|monitor| {
+            *monitor = NEW;
+            strategy::set(strategy::START);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_ends_with_time_or_operations_and_counts_what_was_kept() {
+        let mut monitor = NEW;
+        assert_eq!(monitor.look(1000, 8 << 20), None);
+        // Nothing happens for most of the window: what was kept was kept all the time.
+        assert_eq!(monitor.look(1000 + LONGEST_MS - 1, 8 << 20), None);
+        let began = monitor.lifecycle.windows;
+        assert!(monitor.look(1000 + LONGEST_MS, 0).is_some());
+        assert_eq!(monitor.lifecycle.windows, began + 1);
+        let rent = monitor.lifecycle.last.rent;
+        let expected = ((8 << 10) * cost::PRICE) >> 20;
+        assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
+        assert_eq!((monitor.byte_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
+    }
+}

@@ -1,0 +1,72 @@
+//! The pace of giving back: memory that was missed soon after it had been given back may stay, as much of
+//! it as was missed, until it is no longer.
+//!
+//! Keeping is renting: a page costs its rent for as long as it is free, and a fault if it is wanted after
+//! it went back. Without knowing the future, who rents for as long as buying would have cost never pays
+//! more than twice what the best in hindsight does (ski rental; Karlin et al., "Competitive Randomized
+//! Algorithms for Nonuniform Problems", 1994). What is missed later than that was rightly given back.
+
+/// The bytes that may stay after `missed` more were missed: `most` in all.
+pub(crate) fn earn(earned: usize, missed: usize, most: usize) -> usize {
+    earned.saturating_add(missed).min(most)
+}
+
+/// What is left of what was earned when nothing was missed for `idle_ms`, and half of it lapses in
+/// `half_life_ms`.
+pub(crate) fn lapse(earned: usize, idle_ms: u64, half_life_ms: u64) -> usize {
+    let halves = idle_ms / half_life_ms;
+    if halves < usize::BITS.into() {
+        earned >> halves
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_is_earned_and_lapses() {
+        assert_eq!(earn(100, 50, 1000), 150);
+        assert_eq!(earn(100, usize::MAX, 1000), 1000);
+        assert_eq!(lapse(1000, 999, 1000), 1000);
+        assert_eq!(lapse(1000, 1000, 1000), 500);
+        assert_eq!(lapse(1000, 3500, 1000), 125);
+        assert_eq!(lapse(1000, u64::MAX, 1), 0);
+    }
+
+    /// Blocks that come and go with a period: what is paid with the rule, over what the best in hindsight
+    /// pays, a page at a time. `kept_ms` is for how long a page may be kept that was missed.
+    #[test]
+    fn no_period_costs_much_more_than_the_best_in_hindsight() {
+        const FAULT: f64 = 1000.0;
+        for period in [10, 100, 400, 900, 1100, 3000, 10_000u64] {
+            let (mut paid, mut out_at, mut earned) = (0.0, None::<u64>, 0);
+            for round in 0..100u64 {
+                let now = round * period;
+                // Taken: free until now, or faulted in.
+                if earned > 0 {
+                    let kept = lapse(earned, period, 1000);
+                    paid += if kept > 0 {
+                        period as f64
+                    } else {
+                        FAULT + 1000.0
+                    };
+                    earned = if kept > 0 { 1 } else { 0 };
+                } else {
+                    paid += FAULT;
+                    if out_at.is_some_and(|at| now - at <= 1000) {
+                        earned = earn(earned, 1, 1);
+                    }
+                }
+                out_at = Some(now);
+            }
+            let best = 100.0 * FAULT.min(period as f64);
+            assert!(
+                paid <= 2.0 * best + 2.0 * FAULT,
+                "period {period}: {paid} for {best}"
+            );
+        }
+    }
+}

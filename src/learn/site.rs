@@ -1,0 +1,178 @@
+//! What is known of a call site and a size class of large blocks: a pure state machine.
+//!
+//! Keeping a freed block is renting memory; giving it back is a debt of one page fault for each
+//! page at the next take (here 1.2 us for a small page, 70 us for a huge one). Without knowing the
+//! future, the ski-rental rule (see [`super::pace`]) is to rent for as long as the debt would have cost. A
+//! block that is wanted again soon after it was given back is a *regret*; each earns its site a credit, and
+//! each credit lets one block stay although the warm budget is spent: the site's working set, no more.
+//! The credit comes back with the block when it is taken. Credit halves with time, so a site that
+//! has stopped loses it.
+//!
+//! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
+//! for those that are touched all over.
+
+/// A take this long after a give-back is a regret.
+pub(crate) const REGRET_MS: u32 = 1000;
+/// Credit halves in this time.
+const HALVING_MS: u32 = 2000;
+
+impl Density {
+    /// The density that has this number.
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        [Self::Unknown, Self::Sparse, Self::Dense]
+            .into_iter()
+            .find(|density| *density as u64 == number)
+    }
+}
+
+/// How much of its blocks a site touches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Density {
+    /// Not looked at yet.
+    Unknown = 0,
+    /// Some block was mostly untouched: no huge pages, ever.
+    Sparse = 1,
+    /// Every block that was looked at was touched all over.
+    Dense = 2,
+}
+
+/// What is known of one site and size class.
+///
+/// # Invariants
+/// `given_back` counts blocks that went back to the system at most [`REGRET_MS`] apart, the last
+/// of them at `given_back_ms`. Times are of the policy's clock, in ms, and wrap.
+#[derive(Clone, Copy)]
+pub(crate) struct Site {
+    /// Whose it is; 0 for nobody's.
+    pub(crate) key: u32,
+    /// The size class.
+    pub(crate) bin: u16,
+    credit: u8,
+    given_back: u8,
+    /// See [`Density`].
+    pub(crate) density: Density,
+    seen_ms: u32,
+    given_back_ms: u32,
+}
+
+impl Site {
+    /// A site seen for the first time.
+    pub(crate) const fn new(key: u32, bin: u16) -> Self {
+        Self {
+            key,
+            bin,
+            credit: 0,
+            given_back: 0,
+            density: Density::Unknown,
+            seen_ms: 0,
+            given_back_ms: 0,
+        }
+    }
+
+    /// Rises with the time of the last event (of one run of the clock).
+    pub(crate) fn age_order(&self) -> u32 {
+        self.seen_ms
+    }
+
+    /// The credit that is left at `now`.
+    pub(crate) fn credit(&self, now: u32) -> u8 {
+        let halvings = now.wrapping_sub(self.seen_ms) / HALVING_MS;
+        if halvings >= 8 {
+            0
+        } else {
+            self.credit >> halvings
+        }
+    }
+
+    fn settle(&mut self, now: u32, amount: u8) {
+        self.credit = self.credit(now).saturating_add(amount);
+        self.seen_ms = now;
+    }
+
+    /// A take that found nothing kept. True if that is a regret, which earns a credit, if there are any.
+    pub(crate) fn missed(&mut self, now: u32, credits: bool) -> bool {
+        let recent = now.wrapping_sub(self.given_back_ms) <= REGRET_MS;
+        let regret = recent && self.given_back > 0;
+        self.given_back = if regret { self.given_back - 1 } else { 0 };
+        self.settle(now, u8::from(regret && credits));
+        regret
+    }
+
+    /// A take that found a kept block: if that was earned, the credit comes back.
+    pub(crate) fn hit(&mut self, now: u32, earned: bool) {
+        self.settle(now, earned as u8);
+    }
+
+    /// Credit that was earned in another process.
+    pub(crate) fn grant(&mut self, now: u32, amount: u8) {
+        self.settle(now, amount);
+    }
+
+    /// A block stays on credit.
+    pub(crate) fn spend(&mut self, now: u32) {
+        self.settle(now, 0);
+        self.credit = self.credit.saturating_sub(1);
+    }
+
+    /// A block of the site went back to the system.
+    pub(crate) fn gave_back(&mut self, now: u32) {
+        if now.wrapping_sub(self.given_back_ms) > REGRET_MS {
+            self.given_back = 0;
+        }
+        self.given_back = self.given_back.saturating_add(1);
+        self.given_back_ms = now;
+    }
+
+    /// An earned block waited in vain.
+    pub(crate) fn wasted(&mut self) {
+        self.credit /= 2;
+    }
+
+    /// Notes what a look at a block showed.
+    pub(crate) fn looked(&mut self, density: Density) {
+        if self.density != Density::Sparse {
+            self.density = density;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_comes_from_regret_and_goes_with_time() {
+        let mut site = Site::new(2, 3);
+        assert!(!site.missed(5000, true));
+        assert_eq!(site.credit(5000), 0);
+        site.gave_back(5020);
+        site.gave_back(5030);
+        for credit in [1, 2, 2] {
+            site.missed(5050, true);
+            assert_eq!(site.credit(5050), credit);
+        }
+        site.spend(5060);
+        assert_eq!(site.credit(5060), 1);
+        site.hit(5070, true);
+        site.hit(5070, false);
+        assert_eq!(site.credit(5070), 2);
+        site.gave_back(5080);
+        assert!(!site.missed(5080 + REGRET_MS + 1, true));
+        assert_eq!(site.credit(5080 + REGRET_MS + 1), 2);
+        assert_eq!(site.credit(100_000), 0);
+        site.gave_back(100_010);
+        assert!(site.missed(100_020, false));
+        assert_eq!(site.credit(100_020), 0);
+    }
+
+    #[test]
+    fn a_sparse_site_stays_sparse() {
+        let mut site = Site::new(2, 3);
+        site.looked(Density::Dense);
+        assert_eq!(site.density, Density::Dense);
+        site.looked(Density::Sparse);
+        site.looked(Density::Dense);
+        assert_eq!(site.density, Density::Sparse);
+    }
+}
