@@ -20,6 +20,8 @@ pub(crate) enum Kind {
         quick: String,
         full: String,
     },
+    /// A workload whose resident memory is followed over time: its arguments.
+    Followed { program: &'static str, args: String },
     /// Instructions by callgrind of each loop in workloads/instr.c.
     Instructions,
     /// A program that people run, under preload.
@@ -145,6 +147,82 @@ pub(crate) fn all() -> Vec<Bench> {
         reps: (3, 7),
     });
     v
+}
+
+/// The workloads whose best settings differ, for `hakmem-bench learning`: name, milliseconds, in words.
+pub(crate) const LEARNING: &[(&str, u32, &str)] = &[
+    (
+        "periodic",
+        2500,
+        "24 MiB and 6 MiB from the same two places every 20 ms",
+    ),
+    (
+        "giants",
+        2560,
+        "8 - 30 MiB from 32 places, each long after its last time",
+    ),
+    (
+        "sparse",
+        2500,
+        "matrices of 16 - 64 MiB, 2 - 4 % of their pages used, the same each step",
+    ),
+    (
+        "dense",
+        2500,
+        "images of 5 - 15 MiB that pass three stages, written whole",
+    ),
+    (
+        "vectors",
+        2500,
+        "two vectors at a time grow by half, to 100 KiB - 16 MiB",
+    ),
+    (
+        "phases",
+        6400,
+        "periodic, giants, trees of small blocks, periodic again",
+    ),
+    (
+        "cache",
+        2500,
+        "one block of eight stays for long, the others for one request",
+    ),
+    (
+        "bursts",
+        2800,
+        "small blocks of 30 - 60 MiB built and dropped twice, then a long pause",
+    ),
+    (
+        "pool",
+        2500,
+        "eight workers, of which two do nine tenths of the work",
+    ),
+];
+
+/// Those of [`LEARNING`] that were asked for, `length` times as long; all of them when none was.
+pub(crate) fn learning(asked: &[String], length: u32) -> Vec<Bench> {
+    for word in asked {
+        if !LEARNING.iter().any(|w| w.0 == word) {
+            let names: Vec<_> = LEARNING.iter().map(|w| w.0).collect();
+            eprintln!(
+                "no workload is called {word:?}; there are {}",
+                names.join(", ")
+            );
+        }
+    }
+    LEARNING
+        .iter()
+        .filter(|w| asked.is_empty() || asked.iter().any(|a| a == w.0))
+        .map(|(name, milliseconds, about)| Bench {
+            name: (*name).into(),
+            group: "learning",
+            about: (*about).into(),
+            kind: Kind::Followed {
+                program: "learn",
+                args: format!("{name} {}", milliseconds * length),
+            },
+            reps: (3, 5),
+        })
+        .collect()
 }
 
 /// Loops that stay in the cache.

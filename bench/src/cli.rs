@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +10,9 @@ use crate::catalog::{self, Bench, Kind, Scale};
 use crate::record::{Circumstances, Results, Writer};
 use crate::schedule::{self, Plan};
 use crate::workloads::Workloads;
-use crate::{compare, golden, isolate, paths, programs, report, table};
+use crate::{
+    compare, convergence, golden, isolate, learning, paths, programs, report, table, verdict,
+};
 
 /// Measures hakmem against the best allocators there are, one process at a time, and proves for each process
 /// which allocator served it.
@@ -62,6 +64,12 @@ enum Command {
     },
     /// Runs hakmem with one feature switched off at a time, and prints what each feature is worth.
     Isolate(Isolate),
+    /// Runs hakmem as it learns and under each fixed setting, over programs that want different ones, and says how
+    /// far learning is from the best setting of each and how much better than any one setting over all.
+    ///
+    /// Counted are CPU time and resident byte-seconds. About half an hour, with --quick five minutes; the table goes
+    /// to the terminal, the samples and a page with the decisions over time to target/bench-results.
+    Learning(Learning),
 }
 
 #[derive(Args)]
@@ -85,6 +93,43 @@ struct Isolate {
     #[arg(long)]
     syscalls: bool,
     /// Where the results go; target/bench-results/isolate-TIME.jsonl when absent.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Learning {
+    /// Workloads, separated by commas; all when absent: periodic, giants, sparse, dense, vectors, phases, cache,
+    /// bursts, pool.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    workload: Vec<String>,
+    /// Settings beside learning, separated by commas: `fixed` for all that keep a fixed amount of free memory, single
+    /// ones such as keep-512K or keep-4949K+dense, `disable` for learning with each learner off alone. `fixed` when
+    /// absent.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    setting: Vec<String>,
+    /// Processes for each workload and setting; 5, with --quick 3, when absent.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    reps: Option<u32>,
+    /// Four fixed settings and three repetitions.
+    #[arg(long)]
+    quick: bool,
+    /// The other allocators beside, for information.
+    #[arg(long)]
+    peers: bool,
+    /// Lets each workload run so many times as long: the beginning, when nothing is learned yet, weighs less.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    length: u32,
+    /// Another library than target/release/libhakmem.so.
+    #[arg(long = "library", value_name = "FILE")]
+    instead: Option<PathBuf>,
+    /// Ends with status 1 and a list when something that is claimed of learning does not come out.
+    #[arg(long)]
+    check: bool,
+    /// Measures nothing, but prints the table and writes the page of saved results.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "setting", "reps", "quick", "peers", "length", "instead", "out"])]
+    saved: Option<PathBuf>,
+    /// Where the results go; target/bench-results/learning-TIME.jsonl when absent. The page is beside it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -142,6 +187,7 @@ pub(crate) fn main() -> Result<()> {
         }
         Command::Golden { renew } => golden::run(renew),
         Command::Isolate(isolate) => isolated(&isolate),
+        Command::Learning(learning) => learned(&learning),
     }
 }
 
@@ -239,6 +285,15 @@ fn open_results(
     Ok((circumstances, path, writer))
 }
 
+/// The library under test, or another in its place.
+fn hakmem(instead: Option<&Path>) -> Result<Ready> {
+    let asked = match instead {
+        Some(file) => format!("hakmem={}", file.display()),
+        None => "hakmem".into(),
+    };
+    Ok(ready(&[asked])?.swap_remove(0))
+}
+
 fn isolated(run: &Isolate) -> Result<()> {
     for word in &run.feature {
         let known = |n: &&str| n.split(' ').next() == Some(&word.to_uppercase());
@@ -252,11 +307,7 @@ fn isolated(run: &Isolate) -> Result<()> {
     let scale = if run.full { Scale::Full } else { Scale::Quick };
     let benches = benches(&run.bench, scale)?;
     let workloads = Workloads::build()?;
-    let asked = match &run.instead {
-        Some(file) => format!("hakmem={}", file.display()),
-        None => "hakmem".into(),
-    };
-    let hakmem = ready(&[asked])?.swap_remove(0);
+    let hakmem = hakmem(run.instead.as_deref())?;
     let variants = isolate::variants(&hakmem, &run.feature);
     let (circumstances, path, mut writer) =
         open_results(scale, &variants, run.out.as_ref(), "isolate-")?;
@@ -276,6 +327,60 @@ fn isolated(run: &Isolate) -> Result<()> {
     print!("{}", isolate::render(&results, &variants));
     println!("saved in {}", path.display());
     Ok(())
+}
+
+fn learned(run: &Learning) -> Result<()> {
+    let (results, path) = match &run.saved {
+        Some(path) => (crate::record::read(path)?, path.clone()),
+        None => learn(run)?,
+    };
+    let figures = verdict::Figures::of(&results);
+    let settled = verdict::settled(&results);
+    print!("{}", verdict::render(&figures, &settled));
+    let page = path.with_extension("html");
+    std::fs::write(&page, convergence::html(&results, &figures, &settled)?)
+        .with_context(|| format!("cannot write {}", page.display()))?;
+    println!("saved in {}, drawn in {}", path.display(), page.display());
+    let failures = verdict::failures(&figures, &settled);
+    if run.check && !failures.is_empty() {
+        bail!("not as claimed:\n  {}", failures.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Measures what `learning` was asked for.
+fn learn(run: &Learning) -> Result<(Results, PathBuf)> {
+    let benches = catalog::learning(&run.workload, run.length);
+    if benches.is_empty() {
+        bail!("no measurement is left to make");
+    }
+    let mut settings = run.setting.clone();
+    if run.quick && settings.is_empty() {
+        settings = learning::QUICK.iter().map(|s| (*s).into()).collect();
+    }
+    let mut variants = learning::variants(&hakmem(run.instead.as_deref())?, &settings)?;
+    if run.peers {
+        let peers: Vec<String> = learning::PEERS.iter().map(|p| (*p).into()).collect();
+        variants.extend(ready(&peers)?);
+    }
+    let scale = if run.quick { Scale::Quick } else { Scale::Full };
+    let workloads = Workloads::build()?;
+    let (circumstances, path, mut writer) =
+        open_results(scale, &variants, run.out.as_ref(), "learning-")?;
+    let plan = Plan {
+        workloads: &workloads,
+        benches: &benches,
+        allocators: &variants,
+        scale,
+        repetitions: run.reps,
+        syscalls: false,
+    };
+    let samples = schedule::run(&plan, &mut writer)?;
+    let results = Results {
+        circumstances,
+        samples,
+    };
+    Ok((results, path))
 }
 
 fn report(
@@ -331,11 +436,12 @@ fn newest() -> Result<PathBuf> {
         .map(|e| e.path());
     match files
         .filter(|p| {
-            // The features' results have no allocators to report on.
-            let isolate = p
-                .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("isolate-"));
-            p.extension().is_some_and(|e| e == "jsonl") && !isolate
+            // Those of `isolate` and `learning` have no allocators to report on.
+            let others = p.file_name().is_some_and(|n| {
+                let name = n.to_string_lossy();
+                name.starts_with("isolate-") || name.starts_with("learning-")
+            });
+            p.extension().is_some_and(|e| e == "jsonl") && !others
         })
         .max()
     {

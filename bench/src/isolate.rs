@@ -29,6 +29,7 @@ const FEATURES: &[(&str, &[(&str, &str)])] = &[
     ("DEMAND", &[("HAKMEM_DISABLE_DEMAND", "1")]),
     ("PACE", &[("HAKMEM_DISABLE_PACE", "1")]),
     ("ELO", &[("HAKMEM_DISABLE_ELO", "1")]),
+    ("EVO", &[("HAKMEM_EVO", "off")]),
     ("SUPERSLAB", &[("HAKMEM_TINY_USE_SUPERSLAB", "0")]),
     ("all (MINIMAL)", &[("HAKMEM_MINIMAL", "1")]),
     ("+GUARD", &[("HAKMEM_GUARD", "1")]),

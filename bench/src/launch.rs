@@ -82,6 +82,9 @@ pub(crate) struct Job<'a> {
     pub(crate) repeat: u32,
     /// Seconds until it is killed.
     pub(crate) limit: u32,
+    /// Milliseconds between two readings of the process's resident memory, which become a curve and the metric
+    /// "byte-seconds"; 0 for none.
+    pub(crate) follow: u32,
     /// Where the program's standard output goes; `None` when it is read for metrics.
     pub(crate) output: Option<&'a Path>,
     /// Libraries preloaded behind the allocator.
@@ -98,6 +101,7 @@ impl<'a> Job<'a> {
             args,
             repeat: 1,
             limit: 300,
+            follow: 0,
             output: None,
             extra_preload: &[],
             env: &[],
@@ -128,6 +132,7 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
     command
         .arg(job.repeat.to_string())
         .arg(job.limit.to_string())
+        .arg(job.follow.to_string())
         .arg(job.output.unwrap_or(Path::new("-")))
         .arg(preload.join(":"))
         .arg(job.program)

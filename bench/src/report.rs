@@ -240,7 +240,7 @@ const KINDS: [(Measure, &str); 4] = [
     (Measure::Instructions, "Instructions"),
 ];
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -267,6 +267,31 @@ fn style() -> String {
     )
 }
 
+/// The head of a page, its title and the circumstances.
+pub(crate) fn begin(title: &str, results: &Results) -> String {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>\n",
+        style()
+    );
+    for (what, value) in circumstances(results) {
+        let _ = writeln!(page, "<dt>{what}</dt><dd>{}</dd>", escape(&value));
+    }
+    page.push_str("</dl>\n");
+    page
+}
+
+/// What a series looks like, and its name.
+pub(crate) fn key(page: &mut String, series: usize, name: &str) {
+    let _ = write!(
+        page,
+        "<span><b style=\"color:{}\">{}</b>{}</span>",
+        charts::color(series),
+        charts::sign(series),
+        escape(name)
+    );
+}
+
 /// The page.
 pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     let subject = table::subject(names);
@@ -275,23 +300,10 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     order.extend(names.iter().filter(|n| **n != subject).cloned());
     let series = |name: &str| order.iter().position(|n| n == name).unwrap_or(0);
     let rows = table::rows(results);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>hakmem: measurements</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>hakmem: measurements</h1>\n<dl>\n",
-        style()
-    );
-    for (what, value) in circumstances(results) {
-        let _ = writeln!(page, "<dt>{what}</dt><dd>{}</dd>", escape(&value));
-    }
-    page.push_str("</dl>\n<p class=\"legend\">");
+    let mut page = begin("hakmem: measurements", results);
+    page.push_str("<p class=\"legend\">");
     for (i, name) in order.iter().enumerate() {
-        let _ = write!(
-            page,
-            "<span><b style=\"color:{}\">{}</b>{}</span>",
-            charts::color(i),
-            charts::sign(i),
-            escape(name)
-        );
+        key(&mut page, i, name);
     }
     page.push_str("</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere. Rows in which an allocator has no figure, or none at all to count, are left out.</p>\n<div class=\"charts\">\n");
     for (of, what) in KINDS {
@@ -356,7 +368,7 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     Ok(page)
 }
 
-fn figure(page: &mut String, caption: &str, svg: &str) {
+pub(crate) fn figure(page: &mut String, caption: &str, svg: &str) {
     let _ = writeln!(
         page,
         "<figure><figcaption>{}</figcaption>{svg}</figure>",

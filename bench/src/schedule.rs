@@ -88,6 +88,10 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
             sample.usage = outcome.usage.last().copied();
             sample.metrics = outcome.metrics;
             sample.curves = outcome.curves;
+            // Dense curves of every process would be most of the file, and one of each kind is drawn.
+            if round > 0 && matches!(bench.kind, Kind::Followed { .. }) {
+                sample.curves.clear();
+            }
             if plan.syscalls && round == 0 {
                 match count_calls(plan, bench, ready) {
                     Ok(metrics) => sample.metrics.extend(metrics),
@@ -129,6 +133,12 @@ fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
             ready,
             &Job::workload(&workloads.path(program), &arguments(plan, quick, full)),
         ),
+        Kind::Followed { program, args } => {
+            let (path, args) = (workloads.path(program), words(args));
+            let mut job = Job::workload(&path, &args);
+            job.follow = 2;
+            launch::launch(workloads, ready, &job)
+        }
         Kind::Program(program) => programs::measure(workloads, ready, program, plan.scale),
         Kind::Instructions => instructions::measure(workloads, ready),
         Kind::Startup => startup(plan, ready),
@@ -141,6 +151,10 @@ fn arguments(plan: &Plan<'_>, quick: &str, full: &str) -> Vec<String> {
     } else {
         full
     };
+    words(line)
+}
+
+fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(String::from).collect()
 }
 
@@ -151,6 +165,7 @@ fn count_calls(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Vec<Metr
             quick,
             full,
         } => (plan.workloads.path(program), arguments(plan, quick, full)),
+        Kind::Followed { program, args } => (plan.workloads.path(program), words(args)),
         Kind::Program(program) => programs::command(program, plan.scale)?,
         Kind::Startup => (Path::new("true").to_path_buf(), Vec::new()),
         Kind::Instructions => return Ok(Vec::new()),
@@ -246,5 +261,41 @@ mod tests {
             ..impostor
         };
         assert!(sample(&missing, &workloads).void.is_some());
+    }
+
+    /// Settings are compared by what each needed for the same work.
+    #[test]
+    fn the_workloads_of_learning_do_the_same_each_time_and_are_followed() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let glibc = allocators::select(&["glibc".into()]).expect("glibc");
+        let ready = [allocators::prepare(&glibc[0]).expect("nothing to prepare")];
+        for mut bench in catalog::learning(&[], 1) {
+            // Once around in each of them.
+            bench.kind = Kind::Followed {
+                program: "learn",
+                args: format!("{} 420", bench.name),
+            };
+            let plan = Plan {
+                workloads: &workloads,
+                benches: std::slice::from_ref(&bench),
+                allocators: &ready,
+                scale: Scale::Quick,
+                repetitions: Some(1),
+                syscalls: false,
+            };
+            let twice = [0, 1].map(|round| one(&plan, &bench, &ready[0], round));
+            let metric = |sample: &Sample, name: &str| {
+                let found = sample.metrics.iter().find(|m| m.name == name);
+                found.map_or_else(|| panic!("{sample:?} has no {name}"), |m| m.value)
+            };
+            let [first, second] = &twice;
+            assert_eq!(metric(first, "checksum"), metric(second, "checksum"));
+            assert_ne!(metric(first, "checksum"), 0.0, "{}", bench.name);
+            // Between a megabyte and a gigabyte for about half a second.
+            let memory = metric(first, "byte-seconds");
+            assert!((0.4..500.0).contains(&memory), "{}: {memory}", bench.name);
+            assert!(first.curves.iter().any(|c| c.name == "resident"));
+            assert!(second.curves.is_empty(), "those of one process are kept");
+        }
     }
 }

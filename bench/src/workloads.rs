@@ -14,6 +14,7 @@ use crate::{packages, paths, peers::run};
 const FILES: &[(&str, &str)] = &[
     ("app.h", include_str!("../workloads/app.h")),
     ("bench.h", include_str!("../workloads/bench.h")),
+    ("learn.h", include_str!("../workloads/learn.h")),
     ("proof.h", include_str!("../workloads/proof.h")),
     ("ring.h", include_str!("../workloads/ring.h")),
     ("app_ast.c", include_str!("../workloads/app_ast.c")),
@@ -31,6 +32,7 @@ const FILES: &[(&str, &str)] = &[
     ("instr.c", include_str!("../workloads/instr.c")),
     ("larson.c", include_str!("../workloads/larson.c")),
     ("launch.c", include_str!("../workloads/launch.c")),
+    ("learn.c", include_str!("../workloads/learn.c")),
     ("live.c", include_str!("../workloads/live.c")),
     ("nothing.c", include_str!("../workloads/nothing.c")),
     ("pipeline.c", include_str!("../workloads/pipeline.c")),

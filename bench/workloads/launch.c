@@ -2,9 +2,10 @@
  * program, because Linux lets a child inherit the peak resident memory of the process that started it: under
  * a driver of 10 MiB no program would seem to peak below 10 MiB.
  *
- *   launch REPEAT SECONDS OUTPUT PRELOAD PROGRAM ARGS…
+ *   launch REPEAT SECONDS EVERY OUTPUT PRELOAD PROGRAM ARGS…
  *
- * OUTPUT is a file for the program's standard output, or "-" for the launcher's own. PRELOAD goes into the
+ * EVERY is how many milliseconds apart the program's resident memory is read (/proc/PID/statm, which counts the
+ * whole process), 0 for never; from that come a curve over time and the integral, resident byte-seconds. OUTPUT is a file for the program's standard output, or "-" for the launcher's own. PRELOAD goes into the
  * program's LD_PRELOAD ("" for none) and nowhere else. A program that takes longer than SECONDS is killed with
  * its whole process group; so it is when the launcher dies. For each run one line:
  *   run WALL_NS USER_US SYS_US PEAK_KIB MINOR MAJOR STATUS        STATUS 124: out of time, 128 + n: signal n
@@ -12,6 +13,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,35 +44,96 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Bytes in pages that the process has resident; 0 once it has ended. */
+static double resident(int statm)
+{
+	char text[128];
+	ssize_t n = pread(statm, text, sizeof text - 1, 0);
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	const char *second = strchr(text, ' ');
+	return second ? (double)strtoull(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Reads the resident memory until the process ends, and writes what came of it. */
+__attribute__((noinline)) static void follow(pid_t pid, uint64_t start, int every)
+{
+	/* A point of the curve stands for the mean over about this long. */
+	enum { POINTS = 2000, APART = 20 };
+	static float at[POINTS], mib[POINTS];
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+	int statm = open(path, O_RDONLY | O_CLOEXEC);
+	int ended = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (statm < 0 || ended < 0)
+		return;
+	double before = resident(statm), total = 0, part = 0;
+	uint64_t last = now_ns(), part_start = last;
+	int points = 0;
+	for (int done = 0; !done;) {
+		struct pollfd ending = {ended, POLLIN, 0};
+		done = poll(&ending, 1, every) != 0 && (ending.revents || late);
+		uint64_t now = now_ns();
+		double after = done ? before : resident(statm);
+		double area = (before + after) / 2 * (double)(now - last) / 1e9;
+		total += area;
+		part += area;
+		before = after;
+		last = now;
+		if (now - part_start >= APART * 1000000u && points < POINTS) {
+			at[points] = (float)((double)(now - start) / 1e9);
+			mib[points++] = (float)(part / ((double)(now - part_start) / 1e9) / (1 << 20));
+			part = 0;
+			part_start = now;
+		}
+	}
+	close(ended);
+	close(statm);
+	printf("metric byte-seconds\t%.6g\tMiB s\n", total / (1 << 20));
+	for (int i = 0; i < points; i++)
+		printf("point resident\t%.4g\t%.4g\tMiB\n", (double)at[i], (double)mib[i]);
+	fflush(stdout);
+}
+
+/* A function of its own: what the caller has in registers is safe from the child, which runs on the same stack. */
+__attribute__((noinline)) static pid_t start(const char *output, char **program)
+{
+	pid_t pid = vfork();
+	if (pid)
+		return pid;
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (strcmp(output, "-")) {
+		int fd = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		if (fd < 0)
+			_exit(126);
+		dup2(fd, 1);
+		close(fd);
+	}
+	execvp(program[0], program);
+	_exit(127);
+}
+
 int main(int argc, char **argv)
 {
-	if (argc < 6)
+	if (argc < 7)
 		return 2;
 	long repeat = strtol(argv[1], NULL, 10);
 	unsigned seconds = (unsigned)strtol(argv[2], NULL, 10);
-	if (*argv[4])
-		setenv("LD_PRELOAD", argv[4], 1);
+	int every = (int)strtol(argv[3], NULL, 10);
+	if (*argv[5])
+		setenv("LD_PRELOAD", argv[5], 1);
 	signal(SIGALRM, out_of_time);
 	alarm(seconds);
 	for (long i = 0; i < repeat && !late; i++) {
 		uint64_t t = now_ns();
-		pid_t pid = vfork();
+		pid_t pid = start(argv[4], argv + 6);
 		if (pid < 0)
 			return 2;
-		if (pid == 0) {
-			setpgid(0, 0);
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (strcmp(argv[3], "-")) {
-				int fd = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-				if (fd < 0)
-					_exit(126);
-				dup2(fd, 1);
-				close(fd);
-			}
-			execvp(argv[5], argv + 5);
-			_exit(127);
-		}
 		child = pid;
+		if (every > 0)
+			follow(pid, t, every);
 		int status;
 		struct rusage u;
 		while (wait4(pid, &status, 0, &u) < 0)

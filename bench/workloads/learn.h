@@ -1,0 +1,113 @@
+/* What the workloads of learn.c share: a pace, data that is written and read back, and what the allocator says
+ * of its own decisions meanwhile. */
+#ifndef HAKMEM_BENCH_LEARN_H
+#define HAKMEM_BENCH_LEARN_H
+
+#include "app.h"
+
+enum { KIB = 1 << 10, MIB = 1 << 20 };
+static const uint64_t MS = 1000000;
+
+static inline void *checked(void *p)
+{
+	if (!p)
+		die("out of memory");
+	return p;
+}
+
+/* The call of malloc stands where this does: the call site is the program's own, never a helper's. */
+#define TAKE(size) checked(malloc(size))
+
+/* Data that depends on the seed, whatever bytes are left behind the last whole word included. */
+static inline void fill(void *p, size_t size, uint64_t seed)
+{
+	uint64_t *words = p;
+	for (size_t i = 0; i < size / 8; i++)
+		words[i] = seed + i;
+	memset((char *)p + size / 8 * 8, (int)(seed & 127), size % 8);
+}
+
+/* What fill wrote, as a number. */
+static inline uint64_t sum(const void *p, size_t size)
+{
+	const uint64_t *words = p;
+	uint64_t s = 0;
+	for (size_t i = 0; i < size / 8; i++)
+		s += words[i];
+	for (size_t i = size / 8 * 8; i < size; i++)
+		s += ((const unsigned char *)p)[i];
+	return s;
+}
+
+/* A moment of the allocator's decisions. */
+typedef struct {
+	double at, windows, keep, cost, warm;
+} moment_t;
+
+enum { MOMENTS = 2000 };
+static moment_t moments[MOMENTS];
+static size_t moments_seen;
+static uint64_t began, look_next;
+static size_t (*policy)(char *, size_t);
+
+/* The number behind the first place of a name in the JSON; the whole comes before its parts there. */
+static double number(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+	return at ? strtod(at + strlen(name), NULL) : 0;
+}
+
+/* Looks at the decisions, at most every 10 ms; one moment for each window of the allocator's. Kept in memory until the
+ * end, so that looking writes nothing. The main thread only. */
+static void look(void)
+{
+	static char text[8192];
+	uint64_t now = now_ns();
+	if (!policy || now < look_next || moments_seen == MOMENTS)
+		return;
+	look_next = now + 10 * MS;
+	/* A text that is cut off at the end still begins with what is read here. */
+	if (policy(text, sizeof text) == 0)
+		return;
+	moment_t m = {(double)(now - began) / 1e9, number(text, "\"windows\":"), number(text, "\"strategy\":\"keep-"),
+	              number(text, "\"cost\":"), number(text, "\"warm_bytes\":")};
+	if (moments_seen == 0 || moments[moments_seen - 1].windows != m.windows)
+		moments[moments_seen++] = m;
+}
+
+static void look_begin(void)
+{
+	void *f = dlsym(RTLD_DEFAULT, "hak_policy_json");
+	memcpy(&policy, &f, sizeof f);
+	began = now_ns();
+}
+
+static void look_end(void)
+{
+	look_next = 0;
+	look();
+	for (size_t i = 0; i < moments_seen; i++) {
+		const moment_t *m = &moments[i];
+		point("window", m->at, m->windows, "windows");
+		point("decision", m->at, m->keep, "KiB kept");
+		point("cost", m->at, m->cost / 1e3, "us/ms");
+		point("warm", m->at, m->warm / MIB, "MiB");
+	}
+}
+
+/* Sleeps until a moment; one that has passed is not waited for, so work is never left out. */
+static void sleep_until(uint64_t ns)
+{
+	struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+	}
+}
+
+/* The same in the main thread, between two beats of a workload. */
+static void beat_until(uint64_t ns)
+{
+	look();
+	sleep_until(ns);
+}
+
+#endif
