@@ -178,7 +178,7 @@ pub(crate) const LEARNING: &[(&str, u32, &str)] = &[
     ),
     (
         "phases",
-        6400,
+        8000,
         "periodic, giants, trees of small blocks, periodic again",
     ),
     (

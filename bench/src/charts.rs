@@ -229,7 +229,7 @@ pub(crate) fn lines(axes: &Axes<'_>, series: &[Series]) -> Result<String> {
                 let name = |x: &f64| match axes.names.get((x.round() - x0) as usize) {
                     Some(name) if (x - x.round()).abs() < 1e-6 => name.clone(),
                     Some(_) => String::new(),
-                    None if axes.names.is_empty() => format!("{x}"),
+                    None if axes.names.is_empty() => format!("{}", (x * 1e3).round() / 1e3),
                     None => String::new(),
                 };
                 let ticks = if axes.names.is_empty() {

@@ -67,8 +67,8 @@ enum Command {
     /// Runs hakmem as it learns and under each fixed setting, over programs that want different ones, and says how
     /// far learning is from the best setting of each and how much better than any one setting over all.
     ///
-    /// Counted are CPU time and resident byte-seconds. About half an hour, with --quick five minutes; the table goes
-    /// to the terminal, the samples and a page with the decisions over time to target/bench-results.
+    /// Counted are CPU time and resident byte-seconds. About 35 minutes, with --quick seven; the table goes to the
+    /// terminal, the samples and a page with the decisions over time to target/bench-results.
     Learning(Learning),
 }
 

@@ -82,7 +82,8 @@ fn drawn_settings<'a>(figures: &'a Figures, workload: &str) -> Vec<&'a str> {
         kept(a).total_cmp(&kept(b))
     };
     let least = fixed.iter().min_by(by_kept).copied();
-    let most = fixed.iter().max_by(by_kept).copied();
+    // The first of those that keep as much: the one without a suffix.
+    let most = fixed.iter().rev().max_by(by_kept).copied();
     for name in [best, least, most].into_iter().flatten() {
         if !names.contains(&name) {
             names.push(name);
@@ -118,7 +119,12 @@ fn draw(page: &mut String, results: &Results, figures: &Figures, workload: &str)
             let found = sample(name).and_then(|s| s.curves.iter().find(|c| c.name == curve));
             if let Some(found) = found {
                 unit = &found.unit;
-                series.push((i, found.points.clone()));
+                let points = if curve == "decision" {
+                    steps(&found.points)
+                } else {
+                    found.points.clone()
+                };
+                series.push((i, points));
             }
         }
         let axes = Axes {
@@ -134,6 +140,18 @@ fn draw(page: &mut String, results: &Results, figures: &Figures, workload: &str)
     }
     page.push_str("</div>\n");
     Ok(())
+}
+
+/// What holds until it is changed is no slope.
+fn steps(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut steps: Vec<(f64, f64)> = Vec::new();
+    for &(x, y) in points {
+        if let Some(&(_, before)) = steps.last().filter(|last| last.1 != y) {
+            steps.push((x, before));
+        }
+        steps.push((x, y));
+    }
+    steps
 }
 
 fn tabulate(page: &mut String, (head, lines): &Words) {
@@ -202,6 +220,13 @@ mod tests {
             !page.contains("src=") && !page.contains("href="),
             "nothing is loaded"
         );
+    }
+
+    #[test]
+    fn a_decision_holds_until_the_next() {
+        let points = [(0.0, 5.0), (1.0, 5.0), (2.0, 9.0)];
+        let drawn = [(0.0, 5.0), (1.0, 5.0), (2.0, 5.0), (2.0, 9.0)];
+        assert_eq!(steps(&points), drawn);
     }
 
     #[test]

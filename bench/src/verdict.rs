@@ -245,13 +245,14 @@ pub(crate) struct Settled {
     pub(crate) held: f64,
     /// Windows until what was kept was within a factor of two of that.
     pub(crate) decision: f64,
-    /// Windows until the cost was at most a quarter above its median in the second half.
+    /// Windows until one had a cost at most a quarter above the median in the second half.
     pub(crate) cost: f64,
 }
 
 impl Settled {
-    pub(crate) fn is_soon(&self) -> bool {
-        self.decision <= WINDOWS && self.cost <= WINDOWS
+    /// `None` where so few windows ended that nothing is shown.
+    pub(crate) fn is_soon(&self) -> Option<bool> {
+        (self.windows > WINDOWS).then_some(self.decision <= WINDOWS && self.cost <= WINDOWS)
     }
 }
 
@@ -303,7 +304,8 @@ fn phases(sample: &Sample) -> Vec<Settled> {
             windows: windows[last - 1].1 - before,
             held,
             decision: since(&|i| decision[i].1 >= held / 2.0 && decision[i].1 <= held * 2.0),
-            cost: since(&|i| cost[i].1 <= usual * 1.25),
+            // Until a window has ended, the cost is that of another phase.
+            cost: since(&|i| windows[i].1 > before && cost[i].1 <= usual * 1.25),
         });
     }
     found
@@ -340,12 +342,17 @@ pub(crate) fn failures(figures: &Figures, settled: &[Settled]) -> Vec<String> {
     if settled.is_empty() {
         lines.push("the library does not tell its decisions".into());
     }
-    lines.extend(settled.iter().filter(|s| !s.is_soon()).map(|s| {
-        format!(
-            "{} phase {}: settled after {} windows, its cost after {}",
-            s.workload, s.phase, s.decision, s.cost
-        )
-    }));
+    lines.extend(
+        settled
+            .iter()
+            .filter(|s| s.is_soon() == Some(false))
+            .map(|s| {
+                format!(
+                    "{} phase {}: settled after {} windows, its cost after {}",
+                    s.workload, s.phase, s.decision, s.cost
+                )
+            }),
+    );
     lines
 }
 
@@ -461,7 +468,11 @@ pub(crate) fn settling(settled: &[Settled]) -> Words {
             s.held.to_string(),
             s.decision.to_string(),
             s.cost.to_string(),
-            if s.is_soon() { "yes" } else { "NO" }.into(),
+            match s.is_soon() {
+                Some(true) => "yes".into(),
+                Some(false) => "NO".into(),
+                None => "too few".into(),
+            },
         ]
     });
     (head, lines.collect())
@@ -650,6 +661,12 @@ pub(crate) mod tests {
         );
         assert_eq!(found[1].held, 512.0);
         assert_eq!((found[1].decision, found[1].cost), (5.0, 3.0));
-        assert!(found[0].is_soon() && !found[1].is_soon());
+        assert_eq!(found[0].is_soon(), Some(true));
+        assert_eq!(found[1].is_soon(), Some(false));
+        let short = Settled {
+            windows: 3.0,
+            ..found[1].clone()
+        };
+        assert_eq!(short.is_soon(), None);
     }
 }

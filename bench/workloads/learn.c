@@ -389,7 +389,7 @@ static void bursts(uint64_t length)
 	checksum += s;
 }
 
-/* --- pool: two workers have nearly all the work, six wake up now and then with a large piece */
+/* --- pool: two workers have nearly all the work, six wake up now and then */
 
 enum { WORKERS = 8, BUSY = 2, INBOX = 4096 };
 
@@ -435,25 +435,23 @@ static bool hand_over(worker_t *to, void *p)
 
 static void *work(void *with)
 {
-	enum { MOST = 4000, HAND = 32 };
+	enum { BATCH = 5000, HAND = 32 };
 	worker_t *w = with;
-	bool busy = w->number < BUSY;
-	size_t n = busy ? 1500 : MOST;
-	uint64_t beat = busy ? 4 * MS : (uint64_t)(180 + 20 * w->number) * MS;
-	void **batch = own_memory(MOST * sizeof *batch);
+	uint64_t beat = w->number < BUSY ? 10 * MS : (uint64_t)(180 + 20 * w->number) * MS;
+	void **batch = own_memory(BATCH * sizeof *batch);
 	rng_t r = rng_new((uint64_t)w->number + 19);
 	uint64_t t = now_ns(), s = 0;
 	for (uint64_t k = 0; k < w->length / beat; k++, t += beat) {
 		sleep_until(t);
 		s += empty_inbox(w);
-		for (size_t i = 0; i < n; i++) {
+		for (size_t i = 0; i < BATCH; i++) {
 			size_t size = rng_log_size(&r, 16, 2048);
 			batch[i] = TAKE(size);
 			fill(batch[i], size, i);
 			*(size_t *)batch[i] = size;
 		}
 		sleep_until(t + beat / 4);
-		for (size_t i = 0; i < n; i++) {
+		for (size_t i = 0; i < BATCH; i++) {
 			size_t to = ((size_t)w->number + 1 + rng_below(&r, WORKERS - 1)) % WORKERS;
 			if (i % HAND || !hand_over(&workers[to], batch[i]))
 				s += consume(batch[i]);

@@ -57,22 +57,30 @@ static double number(const char *text, const char *name)
 	return at ? strtod(at + strlen(name), NULL) : 0;
 }
 
-/* Looks at the decisions, at most every 10 ms; one moment for each window of the allocator's. Kept in memory until the
- * end, so that looking writes nothing. The main thread only. */
-static void look(void)
+/* Notes a moment of the decisions. Kept in memory until the end, so that looking writes nothing. */
+static void note(uint64_t now, bool always)
 {
+	/* Between two windows only what is free changes. */
+	const double apart = 0.05;
 	static char text[8192];
-	uint64_t now = now_ns();
-	if (!policy || now < look_next || moments_seen == MOMENTS)
-		return;
-	look_next = now + 10 * MS;
 	/* A text that is cut off at the end still begins with what is read here. */
-	if (policy(text, sizeof text) == 0)
+	if (moments_seen == MOMENTS || policy(text, sizeof text) == 0)
 		return;
 	moment_t m = {(double)(now - began) / 1e9, number(text, "\"windows\":"), number(text, "\"strategy\":\"keep-"),
 	              number(text, "\"cost\":"), number(text, "\"warm_bytes\":")};
-	if (moments_seen == 0 || moments[moments_seen - 1].windows != m.windows)
+	const moment_t *last = moments_seen > 0 ? &moments[moments_seen - 1] : NULL;
+	if (always || !last || last->windows != m.windows || m.at - last->at > apart)
 		moments[moments_seen++] = m;
+}
+
+/* Looks at the decisions, at most every 10 ms. The main thread only. */
+static void look(void)
+{
+	uint64_t now = now_ns();
+	if (!policy || now < look_next)
+		return;
+	look_next = now + 10 * MS;
+	note(now, false);
 }
 
 static void look_begin(void)
@@ -84,8 +92,8 @@ static void look_begin(void)
 
 static void look_end(void)
 {
-	look_next = 0;
-	look();
+	if (policy)
+		note(now_ns(), true);
 	for (size_t i = 0; i < moments_seen; i++) {
 		const moment_t *m = &moments[i];
 		point("window", m->at, m->windows, "windows");
