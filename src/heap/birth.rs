@@ -11,7 +11,7 @@ use super::flush::HEAPLESS;
 use super::{GONE, Heap, NO_HEAP, magazine, orphans, tls};
 use crate::base::{CLASSES, Class, N_CLASSES, PAGE};
 use crate::slab::remote::{self, Queue};
-use crate::space::{map, meta, pool, warm};
+use crate::space::{huge, map, meta, pool, warm};
 use crate::sync::{self, Guard, Lock};
 use crate::{large, learn, os};
 
@@ -96,6 +96,7 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
     }
     let heap: *mut Heap = meta::take(size_of::<Heap>(), 64)?.as_ptr().cast();
     registry.count = number;
+    huge::HEAPS.store(number as usize, Relaxed);
     // SAFETY: zeroed memory of our own; zero is valid for every field but those set here.
     unsafe {
         (*heap).id = number;
