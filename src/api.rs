@@ -525,14 +525,14 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         } else {
             0
         };
-        let grows = size > old && knobs::GROWTH.get();
-        let growing =
-            grows && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN);
+        let growing = size > old
+            && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN)
+            && knobs::GROWTH.get();
         let new = if growing {
             big(size, 16, false, site, true)
         } else if size <= SMALL_MAX {
             // What grows by little is likely to grow again.
-            let more = if grows && size - old <= old / HEADROOM {
+            let more = if size > old && size - old <= old / HEADROOM && knobs::GROWTH.get() {
                 size / HEADROOM
             } else {
                 0
