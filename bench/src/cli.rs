@@ -205,6 +205,10 @@ fn list() {
         }
         println!("    {:20} {}", b.name, b.about);
     }
+    println!("\nWorkloads of `learning` (--workload):");
+    for (name, _, about) in catalog::LEARNING {
+        println!("    {name:20} {about}");
+    }
 }
 
 /// Allocators that are there; one line for each that is not.

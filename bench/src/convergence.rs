@@ -14,8 +14,12 @@ use crate::verdict::{self, Figures, Settled, Words};
 /// The curves that are drawn: name, title, logarithmic. All but the last are the allocator's own account.
 const CURVES: [(&str, &str, bool); 4] = [
     ("decision", "what may stay resident when it is free", true),
-    ("cost", "cost as the allocator measures it", false),
-    ("warm", "free memory that is resident", false),
+    (
+        "cost",
+        "cost of the last window, by the allocator's account",
+        false,
+    ),
+    ("rent", "of that, rent for free memory that stayed", false),
     ("resident", "resident memory as the system counts it", false),
 ];
 
@@ -116,7 +120,14 @@ fn draw(page: &mut String, results: &Results, figures: &Figures, workload: &str)
         let mut unit = "";
         let mut series: Vec<Series> = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            let found = sample(name).and_then(|s| s.curves.iter().find(|c| c.name == curve));
+            // Without a window the allocator has no account to give.
+            let told = |s: &Sample| {
+                let windows = verdict::curve(s, "window").and_then(|w| w.last());
+                !["cost", "rent"].contains(&curve) || windows.is_some_and(|w| w.1 > 0.0)
+            };
+            let found = sample(name)
+                .filter(|s| told(s))
+                .and_then(|s| s.curves.iter().find(|c| c.name == curve));
             if let Some(found) = found {
                 unit = &found.unit;
                 let points = if curve == "decision" {

@@ -41,7 +41,7 @@ static inline uint64_t sum(const void *p, size_t size)
 
 /* A moment of the allocator's decisions. */
 typedef struct {
-	double at, windows, keep, cost, warm;
+	double at, windows, keep, cost, rent;
 } moment_t;
 
 enum { MOMENTS = 2000 };
@@ -60,14 +60,14 @@ static double number(const char *text, const char *name)
 /* Notes a moment of the decisions. Kept in memory until the end, so that looking writes nothing. */
 static void note(uint64_t now, bool always)
 {
-	/* Between two windows only what is free changes. */
+	/* The decision may change within a window, too. */
 	const double apart = 0.05;
 	static char text[8192];
 	/* A text that is cut off at the end still begins with what is read here. */
 	if (moments_seen == MOMENTS || policy(text, sizeof text) == 0)
 		return;
 	moment_t m = {(double)(now - began) / 1e9, number(text, "\"windows\":"), number(text, "\"strategy\":\"keep-"),
-	              number(text, "\"cost\":"), number(text, "\"warm_bytes\":")};
+	              number(text, "\"cost\":"), number(text, "\"rent\":")};
 	const moment_t *last = moments_seen > 0 ? &moments[moments_seen - 1] : NULL;
 	if (always || !last || last->windows != m.windows || m.at - last->at > apart)
 		moments[moments_seen++] = m;
@@ -99,7 +99,7 @@ static void look_end(void)
 		point("window", m->at, m->windows, "windows");
 		point("decision", m->at, m->keep, "KiB kept");
 		point("cost", m->at, m->cost / 1e3, "us/ms");
-		point("warm", m->at, m->warm / MIB, "MiB");
+		point("rent", m->at, m->rent / 1e3, "us/ms");
 	}
 }
 
