@@ -57,6 +57,12 @@ impl ClassInfo {
         self.slab_mask as usize + 1
     }
 
+    /// Bytes of the blocks in a full magazine of this class.
+    #[inline(always)]
+    pub(crate) const fn magazine_bytes(&self) -> usize {
+        self.magazine as usize * self.size as usize
+    }
+
     /// Whether its slabs use short bitmaps.
     #[inline(always)]
     pub(crate) const fn has_short_bitmaps(&self) -> bool {

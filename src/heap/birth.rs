@@ -81,6 +81,7 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
     if registry.count == 0 {
         remote::set_finder(queue_of);
         pool::set_nobody_delivers(nobody_delivers);
+        learn::monitor::set_free_beside(free_beside);
     }
     // Again if memory was too short the last time.
     os::process::watch();
@@ -327,6 +328,23 @@ pub(crate) fn check_accounts() -> Result<(), &'static str> {
         return Err("what is warm is not what is kept");
     }
     Ok(())
+}
+
+/// Bytes that are free beside the warm budget: in slabs of heaps and resident, in full magazines, and in
+/// mappings that sites have earned; about, because their owners go on.
+fn free_beside() -> usize {
+    let mut bytes = large::earned_bytes();
+    each_heap(|heap| {
+        // SAFETY: racy reads of integers, of heaps that are never unmapped.
+        let (dirty, stacked) = unsafe {
+            (
+                (&raw const heap.dirty).read_volatile(),
+                (&raw const heap.stacked).read_volatile(),
+            )
+        };
+        bytes += dirty.max(0) as usize + stacked;
+    });
+    bytes
 }
 
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.

@@ -2,6 +2,7 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::refill::report;
 use super::{ClassState, Heap, current, magazine, orphans, tls};
@@ -10,13 +11,16 @@ use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
 use crate::learn::demand;
 use crate::slab::{self, Misuse, Slab, State, remote};
-use crate::space::{map, warm};
+use crate::space::{huge, map, warm};
 use crate::sync::primitive::{AtomicU32, AtomicU64};
 
 /// Bytes in the stack of full magazines of a class, at most.
 const STACK_BYTES: usize = 1 << 20;
 /// Magazines in it, at most.
 const STACK_MAX: usize = 64;
+/// Bytes in all stacks of a heap, at least; at most the heap's share of what may stay free in the process:
+/// who goes idle after a burst keeps its magazines.
+const STACKED_MIN: usize = 256 << 10;
 /// Empty magazines that a heap keeps.
 const SPARES: u32 = 16;
 /// Free bytes inside slabs in use that are not worth a look.
@@ -41,6 +45,11 @@ pub(super) const ONE_WAY: u16 = 3;
 const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
+
+/// What the full magazines of one heap may hold.
+fn share() -> usize {
+    warm::share(huge::HEAPS.load(Relaxed))
+}
 
 impl Heap {
     /// Pushes a block of this heap whose magazine is full.
@@ -68,9 +77,12 @@ impl Heap {
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
                 } else if state.stack.len < state.limit as u32
                     && !state.is_sparse(info)
+                    && (heap.stacked + info.magazine_bytes() <= STACKED_MIN
+                        || heap.stacked + info.magazine_bytes() <= share())
                     && let Some(empty) = heap.empty_magazine()
                 {
                     heap.classes[number].stack.push(full);
+                    heap.stacked += info.magazine_bytes();
                     heap.tops[number] = magazine::clear(empty, info);
                 } else {
                     heap.overflow(class);
@@ -87,11 +99,10 @@ impl Heap {
         let number = class.number();
         let info = class.info();
         let state = &mut self.classes[number];
-        let per_magazine = info.magazine as usize * info.size as usize;
         let sparse = state.is_sparse(info);
         if state.refills_in_row > 0 {
             // The demand swings.
-            let most = (STACK_BYTES / per_magazine).min(STACK_MAX) as u16;
+            let most = (STACK_BYTES / info.magazine_bytes()).min(STACK_MAX) as u16;
             if knobs::MAGAZINE.get() && knobs::DEMAND.get() && !sparse {
                 let (refills, flushes) = (state.refills_in_row, state.flushes_in_row);
                 state.limit = demand::after_swing(state.limit, refills, flushes, most);
@@ -116,6 +127,7 @@ impl Heap {
             self.empty_into_slabs(class);
             for _ in 0..also {
                 if let Some(full) = self.classes[number].stack.pop() {
+                    self.stacked -= info.magazine_bytes();
                     self.spare.push(magazine::of(self.tops[number]));
                     magazine::clear(full, info);
                     self.tops[number] = full.add(MAGAZINE_MAX);
@@ -280,6 +292,7 @@ impl Heap {
                 let Some(full) = self.classes[number].stack.pop() else {
                     break;
                 };
+                self.stacked -= class.info().magazine_bytes();
                 with(self, magazine::of(self.tops[number]));
                 magazine::clear(full, class.info());
                 self.tops[number] = full.add(MAGAZINE_MAX);

@@ -23,7 +23,7 @@ pub(crate) use flush::{free_remote, is_mine};
 
 use core::ptr::null_mut;
 
-use crate::base::{Class, N_CLASSES};
+use crate::base::{CLASSES, Class, N_CLASSES};
 use crate::large;
 use crate::slab::{Slab, remote::Queue};
 use crate::space::map::{self, Window};
@@ -132,6 +132,8 @@ pub(crate) struct Heap {
     /// Bytes of slabs owned.
     slab_bytes: usize,
     spare: magazine::List,
+    /// Bytes of the blocks in full magazines behind the loaded ones.
+    stacked: usize,
     outbox: Outbox,
     /// The block that realloc grew last, and how many times in a row it did.
     grown: (*mut u8, u8),
@@ -191,6 +193,7 @@ const fn nobody() -> Heap {
         freed: 0,
         slab_bytes: 0,
         spare: magazine::List::new(),
+        stacked: 0,
         outbox: Outbox::new(),
         grown: (null_mut(), 0),
         // SAFETY: a zeroed front is empty, by its own word.
@@ -355,9 +358,11 @@ impl Heap {
 
     /// Checks the invariants of what this heap owns. Its own thread calls this.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        for number in 1..N_CLASSES {
+        let mut stacked = 0;
+        for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];
             let mut count = 0;
+            stacked += state.stack.len as usize * info.magazine_bytes();
             for (head, wanted) in [
                 (state.partial, crate::slab::State::Partial),
                 (state.full, crate::slab::State::Full),
@@ -383,6 +388,9 @@ impl Heap {
             if count != state.slabs {
                 return Err("a heap has lost a slab");
             }
+        }
+        if stacked != self.stacked {
+            return Err("what full magazines hold is not what they are counted for");
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ impl Heap {
             let info = class.info();
             if let Some(full) = heap.classes[number].stack.pop() {
                 heap.counts.from_stack += 1;
+                heap.stacked -= info.magazine_bytes();
                 let old = heap.tops[number];
                 magazine::clear(full, info);
                 heap.tops[number] = full.add(MAGAZINE_MAX);

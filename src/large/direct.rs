@@ -218,8 +218,9 @@ pub(super) fn give(n: u32, record: &Record) {
     record.set_state(State::Leaving);
     let looked = shelf::unknown(record).then(|| look(record));
     record.put(flag::FILLED, policy::filled(record.mapped(), record.used()));
+    let used = record.used();
     record.set_used(0);
-    if !shelf::give(n, record, looked) {
+    if !shelf::give(n, record, looked, used) {
         release(n, record);
     }
 }

@@ -248,6 +248,11 @@ pub(crate) fn trim() {
     direct::release_ranges(usize::MAX);
 }
 
+/// Free bytes of mappings that sites have earned, which do not stand in the warm budget.
+pub(crate) fn earned_bytes() -> usize {
+    shelf::EARNED.load(Relaxed)
+}
+
 /// What is known of a call site: who it is, what it took, and what was learned of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownSite {

@@ -18,7 +18,7 @@ use super::runs::PURGED;
 use super::word::WordCell;
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
-use crate::learn::{self, pace, site::REGRET_MS};
+use crate::learn::{self, monitor::LONGEST_PATIENCE_MS, pace};
 use crate::os;
 use crate::space::{map, pool, superslab, warm};
 
@@ -210,14 +210,14 @@ impl Runs {
         if pages > 0 {
             learn::missed(pages * PAGE);
             if knobs::PACE.get() {
-                let most = warm::of_limit(policy::RUNS_EARNED_MAX);
-                self.earned = pace::earn(self.earned, pages * PAGE, most);
+                self.earned = pace::earn(self.earned, pages * PAGE, warm::earned_max());
                 self.regretted_ms = now;
             }
         } else if self.earned > 0 {
             let idle = now.wrapping_sub(self.regretted_ms);
-            if idle >= policy::EARNED_MS {
-                self.earned = pace::lapse(self.earned, idle.into(), policy::EARNED_MS.into());
+            let half_life = policy::earned_ms(learn::patience_ms());
+            if idle >= half_life {
+                self.earned = pace::lapse(self.earned, idle.into(), half_life.into());
                 self.regretted_ms = now;
             }
         }
@@ -253,7 +253,7 @@ impl Runs {
             (*h).runs = 0;
             (*h).queued = false;
             (*h).generation = self.generation;
-            (*h).purged = now.wrapping_sub(REGRET_MS + 1);
+            (*h).purged = now.wrapping_sub(LONGEST_PATIENCE_MS + 1);
             self.warm_pages += resident.count(0, PAGES);
             self.superslabs += 1;
             self.empty += 1;

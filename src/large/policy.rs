@@ -19,25 +19,43 @@ pub(super) const WHALE_MIN: usize = 2 << 20;
 pub(super) const RANGES_MAX: usize = 16 << 10;
 /// Earned memory of all mappings together, while little is live.
 const EARNED_FLOOR: usize = 64 << 20;
+/// Earned memory of all mappings together, in floors of the warm budget.
+const EARNED_FLOORS: usize = 10;
 /// What of the earned bytes one front keeps at most, unless it is one block.
 pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
-/// Earned memory of page runs, at most.
-pub(super) const RUNS_EARNED_MAX: usize = 32 << 20;
-/// An earned block that nobody took for this long has to go.
-pub(super) const EARNED_MS: u32 = 4000;
+/// An earned block that nobody took for this long has to go: twice as long as a block may be away
+/// and still be missed.
+pub(super) fn earned_ms(patience: u32) -> u32 {
+    (2 * patience).clamp(250, 2000)
+}
+
+/// The same for a mapping: one in huge pages comes back eight times as cheaply, at least.
+pub(super) fn earned_mapping_ms(patience: u32, huge: bool) -> u32 {
+    if huge {
+        (patience / 4).max(100)
+    } else {
+        earned_ms(patience)
+    }
+}
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The
-/// bet is lost once: the first block that comes back sparse ends it for the whole process.
-pub(super) const UNPROVEN_HUGE: usize = 16 << 20;
+/// bet is lost once: the first block that comes back sparse ends it for the whole process. Each look
+/// at a block that was dense raises it by as much, so a program whose sites all are is trusted.
+pub(super) fn unproven_huge(dense_looks: u32) -> usize {
+    const STEP: usize = 16 << 20;
+    const MOST: usize = 256 << 20;
+    (STEP * (1 + dense_looks as usize)).min(MOST)
+}
 /// What the front of one thread may keep without having earned it.
 pub(super) const FRONT_BYTES: usize = 4 << 20;
 
-/// Bytes that sites may keep beyond the warm budget.
-pub(super) fn earned_max(live: usize) -> usize {
-    EARNED_FLOOR + live / 8
+/// Bytes that sites may keep beyond the warm budget, of which `floor` is the floor: sites cannot see what
+/// all of them together keep from the system, but the strategy that sets the floor is rated by it.
+pub(super) fn earned_max(live: usize, floor: usize) -> usize {
+    (EARNED_FLOOR + live / 8).min(floor.saturating_mul(EARNED_FLOORS))
 }
 
 /// Bytes that all fronts together may keep without having earned them. It follows what is live only

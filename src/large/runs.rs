@@ -20,7 +20,7 @@ use super::word::{State, Word, WordCell};
 use super::{Misuse, audit};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SUPERSLAB};
-use crate::learn::site::REGRET_MS;
+use crate::learn;
 use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
@@ -108,7 +108,7 @@ pub(super) fn take(
         let start = (*h).free.find(window, align)?;
         let end = start + pages;
         let zeroed = (*h).zero;
-        if now.wrapping_sub((*h).purged) <= REGRET_MS {
+        if now.wrapping_sub((*h).purged) <= learn::patience_ms() {
             runs.regret(zeroed.count(start, end), now);
         } else {
             runs.regret(0, now);

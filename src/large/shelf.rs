@@ -47,6 +47,8 @@ pub(super) struct Shelf {
     pub(super) unproven: usize,
     /// See `unproven`.
     pub(super) distrust: bool,
+    /// Looks at freed blocks that had been touched all over.
+    dense_looks: u32,
 }
 
 static SHELF: Lock<Shelf> = Lock::new(Shelf {
@@ -62,6 +64,7 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
     earned_bytes: 0,
     unproven: 0,
     distrust: false,
+    dense_looks: 0,
 });
 
 /// What is assumed of blocks while nobody looks at them (`HAKMEM_DENSITY`).
@@ -92,10 +95,20 @@ fn site_bin(key: u32, mapped: usize) -> usize {
     }
 }
 
-/// Whether `bytes` more would fit what sites may keep.
+/// Whether nobody took an earned block for so long that it has to go.
+fn waited_in_vain(record: &Record, now: u32) -> bool {
+    let huge = record.has(flag::HUGE);
+    now.wrapping_sub(record.stamp()) > policy::earned_mapping_ms(learn::patience_ms(), huge)
+}
+
+/// Whether `bytes` more would fit what sites may keep: of one block, more than of several.
 pub(super) fn may_earn(bytes: usize) -> bool {
     let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    EARNED.load(Relaxed) + bytes <= warm::of_limit(policy::earned_max(live))
+    let most = policy::earned_max(live, learn::warm_floor());
+    match EARNED.load(Relaxed) {
+        0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
+        earned => earned + bytes <= warm::of_limit(most),
+    }
 }
 
 impl Shelf {
@@ -172,7 +185,7 @@ impl Shelf {
         let site = self
             .sites
             .at(record.key(), site_bin(record.key(), record.mapped()));
-        if record.has(flag::EARNED) && now.wrapping_sub(record.stamp()) > policy::EARNED_MS {
+        if record.has(flag::EARNED) && waited_in_vain(record, now) {
             site.wasted();
         }
         site.gave_back(now);
@@ -223,7 +236,11 @@ pub(super) fn take(
     } else {
         shelf.whale.misses += 1
     }
-    if shelf.sites.at(key, bin).missed(now, knobs::CREDIT.get()) {
+    if shelf
+        .sites
+        .at(key, bin)
+        .missed(now, learn::patience_ms(), knobs::CREDIT.get())
+    {
         learn::missed(need);
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
@@ -232,10 +249,10 @@ pub(super) fn take(
         if density == Density::Dense {
             huge = flag::HUGE;
         } else if density == Density::Unknown
-            && big
+            && !policy::is_growing(key)
             && !zero
             && !shelf.distrust
-            && shelf.unproven + mapped <= policy::UNPROVEN_HUGE
+            && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
         {
             huge = flag::HUGE | flag::UNPROVEN;
             unproven = mapped;
@@ -344,8 +361,8 @@ pub(crate) fn learn(lesson: &Lesson, address: usize) {
     site.grant(now, lesson.credit);
 }
 
-/// Keeps a freed block, or not: then the caller gives it back.
-pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
+/// Keeps a freed block of which `used` bytes were in use, or not: then the caller gives it back.
+pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize) -> bool {
     let now = now();
     let mapped = record.mapped();
     warm::tick(mapped);
@@ -361,8 +378,16 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let site = shelf.sites.at(key, bin);
     if let Some(density) = looked {
         site.looked(density);
+        let dense = u32::from(density == Density::Dense);
+        shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
     }
-    let credit = site.credit(now);
+    let site = shelf.sites.at(key, bin);
+    // Where buffers end with any size, one that stays for the next holds more than that will use.
+    let credit = if policy::is_growing(key) && used < record.touched() / 2 {
+        0
+    } else {
+        site.credit(now)
+    };
     let whale = mapped > policy::BIG_MAX || !knobs::BIGCACHE.get();
     let enabled = if whale {
         knobs::WHALE.get() && mapped >= policy::WHALE_MIN
@@ -374,7 +399,14 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>) -> bool {
     let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
     // Older memory makes room, if need be.
     let earned = !room && credit > 0 && charge <= earned_block;
+    // The next one of a site that has just proved to be dense shall have huge pages.
+    let grows_up = looked == Some(Density::Dense)
+        && density(shelf.sites.at(key, bin)) == Density::Dense
+        && !record.has(flag::HUGE)
+        && mapped >= policy::WHALE_MIN
+        && knobs::THP.get();
     let kept = enabled
+        && !grows_up
         && (earned
             || if room {
                 charge <= budget
@@ -416,7 +448,7 @@ pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
     let mut shelf = SHELF.lock();
     let n = shelf.earned.head();
     let record = records::get(n).filter(|_| n != 0)?;
-    let old = now.wrapping_sub(record.stamp()) > policy::EARNED_MS;
+    let old = waited_in_vain(record, now);
     let alone = List::next(n, By::Age) == 0;
     if any || old || (!alone && !may_earn(0)) {
         shelf.evict(n, now)
@@ -508,4 +540,5 @@ pub(super) fn forget_sites() {
     shelf.sites = Sites::NEW;
     shelf.distrust = false;
     shelf.unproven = 0;
+    shelf.dense_looks = 0;
 }

@@ -3,49 +3,78 @@
 //! Three terms, all measured: page faults on memory that had been given back (their number, times what
 //! a fault has been timed to cost here), the time in calls that gave memory back, and the rent of
 //! memory that was kept free. The rent has a price, which is the one thing that cannot be measured:
-//! how much processor a byte is worth to who runs the program.
+//! how much processor time a byte is worth to who runs the program. Who wants a program to be both
+//! faster and smaller wants one per cent of the one about as much as one per cent of the other.
 
-/// What a GiB of free memory costs, in nanoseconds of one processor per millisecond: 15 % of it. Who
-/// rents machines pays as much for 4 to 8 GiB as for a processor.
-pub(crate) const PRICE: u64 = 150_000;
+use crate::base::PAGE;
 
-/// What happened between two looks at the clock.
+/// What a GiB of free memory costs in a process that uses `cpu_ns` of processor time per millisecond and
+/// has `resident` bytes: `weight` per cent of what all of its time is worth for all of its bytes, in
+/// nanoseconds per millisecond. What is resident beside the heap, and small, is not for us to save.
+pub(crate) fn price(cpu_ns: u64, resident: usize, weight: u64) -> u64 {
+    const LEAST: usize = 32 << 20;
+    let all = u128::from(cpu_ns) * u128::from(weight) / 100;
+    ((all << 30) / resident.max(LEAST) as u128) as u64
+}
+
+/// For how long a page may be away, in ms, so that keeping it would have cost no more than the fault at its
+/// return, `fault_ns`: the point at which rent and price meet (see [`super::pace`]).
+pub(crate) fn patience(fault_ns: u64, price: u64) -> u64 {
+    const PAGES: u64 = (1 << 30) / PAGE as u64;
+    fault_ns.saturating_mul(PAGES) / price.max(1)
+}
+
+/// What a window cost.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Cost {
-    /// Faults on memory that had been given back too early.
+    /// Faults on memory that had been given back too early, in ns per ms.
     pub(crate) missed: u64,
-    /// Calls that gave memory back.
+    /// Calls that gave memory back, in ns per ms.
     pub(crate) given: u64,
-    /// Free memory that was kept.
-    pub(crate) rent: u64,
+    /// Bytes that were kept free, on average. What they cost depends on their price, which may change.
+    pub(crate) kept: u64,
 }
 
 impl Cost {
+    /// Nothing.
+    pub(crate) const NOTHING: Self = Self {
+        missed: 0,
+        given: 0,
+        kept: 0,
+    };
+
     /// The cost of a window of `ms` milliseconds in which `pages` were missed, at `fault_ns` each,
-    /// giving back took `given_ns`, and free memory added up to `byte_ms`; memory has `price`.
-    pub(crate) fn of(
-        ms: u64,
-        pages: u64,
-        fault_ns: u64,
-        given_ns: u64,
-        byte_ms: u64,
-        price: u64,
-    ) -> Self {
+    /// giving back took `given_ns`, and free memory added up to `byte_ms`.
+    pub(crate) fn of(ms: u64, pages: u64, fault_ns: u64, given_ns: u64, byte_ms: u64) -> Self {
         let ms = ms.max(1);
-        let bytes = byte_ms / ms;
         Self {
             missed: pages.saturating_mul(fault_ns) / ms,
             given: given_ns / ms,
-            // In KiB: no product of a size in bytes and a price overflows then.
-            rent: (bytes >> 10).saturating_mul(price) >> 20,
+            kept: byte_ms / ms,
         }
     }
 
+    /// The rent of what was kept, in ns per ms, where a GiB has `price`.
+    pub(crate) fn rent(&self, price: u64) -> u64 {
+        // In KiB: no product of a size in bytes and a price overflows then.
+        (self.kept >> 10).saturating_mul(price) >> 20
+    }
+
     /// All of it.
-    pub(crate) fn total(&self) -> u64 {
+    pub(crate) fn total(&self, price: u64) -> u64 {
         self.missed
             .saturating_add(self.given)
-            .saturating_add(self.rent)
+            .saturating_add(self.rent(price))
+    }
+
+    /// This and `other`, which counts for a quarter.
+    pub(crate) fn mixed_with(&self, other: &Self) -> Self {
+        let mix = |a: u64, b: u64| ((3 * u128::from(a) + u128::from(b)) / 4) as u64;
+        Self {
+            missed: mix(self.missed, other.missed),
+            given: mix(self.given, other.given),
+            kept: mix(self.kept, other.kept),
+        }
     }
 
     /// What would not have been paid if nothing had been given back: what is never wanted again has to go
@@ -61,9 +90,9 @@ impl Cost {
     }
 
     /// Whether more should be kept, rather than less; `None` where it makes no difference.
-    pub(crate) fn wants_more(&self) -> Option<bool> {
-        let avoidable = self.avoidable();
-        (avoidable != self.rent).then_some(avoidable > self.rent)
+    pub(crate) fn wants_more(&self, price: u64) -> Option<bool> {
+        let (avoidable, rent) = (self.avoidable(), self.rent(price));
+        (avoidable != rent).then_some(avoidable > rent)
     }
 }
 
@@ -71,32 +100,45 @@ impl Cost {
 mod tests {
     use super::*;
 
+    /// 15 % of a processor for a GiB.
+    const PRICE: u64 = 150_000;
+
+    #[test]
+    fn one_per_cent_of_time_is_worth_one_of_memory() {
+        // A quarter of a processor and 256 MiB: a GiB is worth a whole one.
+        assert_eq!(price(250_000, 256 << 20, 100), 1_000_000);
+        assert_eq!(price(250_000, 256 << 20, 50), 500_000);
+        assert_eq!(price(250_000, 1000, 100), price(250_000, 32 << 20, 100));
+        // Then a page that takes 1 us to fault in may be away for 262 ms.
+        assert_eq!(patience(1000, 1_000_000), 262);
+        assert!(patience(1000, 0) > 1 << 20);
+    }
+
     #[test]
     fn a_gib_for_a_second_costs_its_price() {
-        let cost = Cost::of(1000, 0, 1000, 0, (1 << 30) * 1000, PRICE);
-        assert_eq!(
-            cost,
-            Cost {
-                missed: 0,
-                given: 0,
-                rent: PRICE
-            }
-        );
-        assert_eq!(cost.wants_more(), Some(false));
+        let cost = Cost::of(1000, 0, 1000, 0, (1 << 30) * 1000);
+        assert_eq!((cost.total(PRICE), cost.rent(PRICE)), (PRICE, PRICE));
+        assert_eq!(cost.wants_more(PRICE), Some(false));
+        assert_eq!(cost.total(2 * PRICE), 2 * PRICE);
     }
 
     #[test]
     fn a_fault_costs_what_it_was_timed_at() {
         // 500 pages a second of 1.2 us are 600 ns a ms; so is the rent of 4 MiB, nearly.
-        let faults = Cost::of(2000, 1000, 1200, 0, 0, PRICE);
-        assert_eq!(faults.total(), 600);
-        assert_eq!(faults.wants_more(), Some(true));
-        let rent = Cost::of(2000, 0, 1200, 0, (4 << 20) * 2000, PRICE);
-        assert_eq!(rent.total(), 585);
-        assert_eq!(Cost::default().wants_more(), None);
-        let given = Cost::of(2000, 0, 1200, 10_000_000, 2000, PRICE);
-        assert_eq!((given.total(), given.wants_more()), (5000, None));
+        let faults = Cost::of(2000, 1000, 1200, 0, 0);
+        assert_eq!(faults.total(PRICE), 600);
+        assert_eq!(faults.wants_more(PRICE), Some(true));
+        let rent = Cost::of(2000, 0, 1200, 0, (4 << 20) * 2000);
+        assert_eq!(rent.total(PRICE), 585);
+        assert_eq!(Cost::default().wants_more(PRICE), None);
         assert!(faults.affords(PRICE).abs_diff(4 << 20) < 1 << 17);
-        assert!(Cost::of(0, u64::MAX, u64::MAX, 0, u64::MAX, PRICE).missed == u64::MAX);
+        let given = Cost::of(2000, 0, 1200, 10_000_000, 2000);
+        assert_eq!((given.total(PRICE), given.wants_more(PRICE)), (5000, None));
+        assert_eq!(
+            Cost::of(0, u64::MAX, u64::MAX, 0, u64::MAX).missed,
+            u64::MAX
+        );
+        let mixed = Cost::default().mixed_with(&faults);
+        assert_eq!(mixed.missed, 150);
     }
 }

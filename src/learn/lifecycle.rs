@@ -86,7 +86,7 @@ pub(crate) struct Arm {
     /// Windows that it was in force, ever.
     pub(crate) windows: u32,
     /// What its windows cost, the last one counting for a quarter.
-    pub(crate) cost: u64,
+    pub(crate) cost: Cost,
     /// It was in force since requests last changed: `cost` can be compared.
     pub(crate) known: bool,
 }
@@ -95,7 +95,7 @@ impl Arm {
     const NEW: Self = Self {
         rating: elo::START,
         windows: 0,
-        cost: 0,
+        cost: Cost::NOTHING,
         known: false,
     };
 
@@ -143,6 +143,8 @@ pub(crate) struct Lifecycle {
     pub(crate) relearned: u64,
     /// What the last window cost.
     pub(crate) last: Cost,
+    /// And what a GiB was worth then.
+    pub(crate) price: u64,
 }
 
 impl Lifecycle {
@@ -168,11 +170,8 @@ impl Lifecycle {
         changes: 0,
         rollbacks: 0,
         relearned: 0,
-        last: Cost {
-            missed: 0,
-            given: 0,
-            rent: 0,
-        },
+        last: Cost::NOTHING,
+        price: 0,
     };
 
     /// Sets how strategies are chosen.
@@ -220,7 +219,8 @@ impl Lifecycle {
     pub(crate) fn see(&mut self, window: &Window) {
         self.windows += 1;
         self.last = window.cost;
-        let cost = window.cost.total();
+        self.price = window.price;
+        let cost = window.cost.total(window.price);
         let before = self.strategy;
         match self.phase {
             Phase::Learn => self.learn(window, cost),
@@ -233,10 +233,12 @@ impl Lifecycle {
     fn learn(&mut self, window: &Window, cost: u64) {
         if self.sizes == Sizes::NONE {
             self.sizes = window.sizes;
-        } else if self.sizes.distance(&window.sizes) > SHIFT {
+        } else if self.sizes.differ(&window.sizes, SHIFT) {
             self.begin_again(window.sizes);
+        } else {
+            self.sizes.add(&window.sizes);
         }
-        self.note(cost);
+        self.note(&window.cost);
         let strategy = self.strategy;
         if strategy == self.proven && window.p99_ns != 0 {
             self.proven_p99 = window.p99_ns;
@@ -244,7 +246,7 @@ impl Lifecycle {
         for other in 0..STRATEGIES {
             if other != strategy && self.arms[other].known {
                 let (a, b) = (self.arms[strategy], self.arms[other]);
-                let outcome = elo::outcome(a.cost, b.cost);
+                let outcome = elo::outcome(self.cost_of(&a), self.cost_of(&b));
                 let (a, b) = elo::play(a.rating, b.rating, outcome);
                 self.arms[strategy].rating = a;
                 self.arms[other].rating = b;
@@ -269,7 +271,7 @@ impl Lifecycle {
         }
         if self.best_for >= BEST_FOR && self.freezes {
             if self.best == self.proven {
-                self.freeze(window.sizes, self.arms[best].cost);
+                self.freeze(self.cost_of(&self.arms[best]));
             } else {
                 self.phase = Phase::Canary;
                 self.strategy = best;
@@ -279,12 +281,17 @@ impl Lifecycle {
         }
     }
 
-    fn note(&mut self, cost: u64) {
+    /// What a strategy's windows would cost at the price of today.
+    pub(crate) fn cost_of(&self, arm: &Arm) -> u64 {
+        arm.cost.total(self.price)
+    }
+
+    fn note(&mut self, cost: &Cost) {
         let arm = &mut self.arms[self.strategy];
         arm.cost = if arm.known {
-            (3 * arm.cost + cost) / 4
+            arm.cost.mixed_with(cost)
         } else {
-            cost
+            *cost
         };
         arm.known = true;
         arm.windows = arm.windows.saturating_add(1);
@@ -298,22 +305,33 @@ impl Lifecycle {
             .unwrap_or(self.strategy)
     }
 
-    /// A strategy that the window's cost points to and that has not been tried. Upwards, it may keep as
-    /// much more as has a rent of what was paid for not keeping it: so a change is followed at once, and at
-    /// no more than twice the cost. Downwards there is no haste.
+    /// A strategy that the window's cost points to and that has not been tried, if the one in force is the
+    /// cheapest so far: what is behind one that was dearer is not looked for. Upwards, it may keep as much more
+    /// as has a rent of what was paid for not keeping it, so a change is followed at once, and at no more
+    /// than twice the cost; but no further than half the way to one that has been tried. Downwards there is
+    /// no haste.
     fn untried(&self, window: &Window) -> Option<usize> {
+        let now = &self.arms[self.strategy];
         let known = |i: &usize| self.arms[*i].known;
-        if !window.cost.wants_more()? {
+        let cheaper =
+            |i: usize| elo::outcome(self.cost_of(&self.arms[i]), self.cost_of(now)) == Outcome::Won;
+        if (0..STRATEGIES).filter(known).any(cheaper) {
+            return None;
+        }
+        if !window.cost.wants_more(window.price)? {
             return self.strategy.checked_sub(1).filter(|i| !known(i));
         }
-        let more = window.cost.affords(window.price);
-        let target = strategy::floor_of(self.strategy).saturating_add(more);
-        let mut above = self.strategy + 1..STRATEGIES;
+        let above = self.strategy + 1..STRATEGIES;
+        let target = strategy::floor_of(self.strategy) + window.cost.affords(window.price);
         let far = above
             .clone()
             .find(|i| strategy::floor_of(*i) >= target)
             .unwrap_or(STRATEGIES - 1);
-        above.rfind(|i| *i <= far && !known(i))
+        let far = match above.clone().find(known) {
+            Some(tried) => far.min((self.strategy + tried) / 2),
+            None => far,
+        };
+        above.contains(&far).then_some(far)
     }
 
     fn choose(&mut self) -> usize {
@@ -368,13 +386,13 @@ impl Lifecycle {
     }
 
     fn canary(&mut self, window: &Window, cost: u64) {
-        self.note(cost);
+        self.note(&window.cost);
         self.tried += 1;
         self.tried_cost += cost;
-        let before = self.arms[self.proven].cost;
+        let before = self.cost_of(&self.arms[self.proven]);
         let dearer = worse(self.tried_cost / u64::from(self.tried), before.max(NOTHING));
         let slower = self.proven_p99 != 0 && worse(window.p99_ns, self.proven_p99);
-        if self.sizes.distance(&window.sizes) > SHIFT {
+        if self.sizes.differ(&window.sizes, SHIFT) {
             return self.begin_again(window.sizes);
         }
         if self.tried < BEST_FOR {
@@ -389,16 +407,15 @@ impl Lifecycle {
             self.phase = Phase::Learn;
             self.best_for = 0;
         } else {
-            self.freeze(window.sizes, self.tried_cost / u64::from(self.tried));
+            self.freeze(self.tried_cost / u64::from(self.tried));
         }
     }
 
-    fn freeze(&mut self, sizes: Sizes, cost: u64) {
+    fn freeze(&mut self, cost: u64) {
         self.phase = Phase::Frozen;
         self.strategy = self.best;
         self.proven = self.best;
         self.proven_p99 = 0;
-        self.sizes = sizes;
         self.frozen_cost = cost;
         self.dearer = 0;
     }
@@ -406,7 +423,7 @@ impl Lifecycle {
     fn watch(&mut self, window: &Window, cost: u64) {
         let dearer = worse(cost, self.frozen_cost.max(NOTHING));
         self.dearer = if dearer { self.dearer + 1 } else { 0 };
-        if self.sizes.distance(&window.sizes) > SHIFT || self.dearer >= DEARER_FOR {
+        if self.sizes.differ(&window.sizes, SHIFT) || self.dearer >= DEARER_FOR {
             self.begin_again(window.sizes);
             self.learn(window, cost);
         }
@@ -437,8 +454,10 @@ fn worse(cost: u64, than: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cost::PRICE;
     use super::*;
+
+    /// A program that uses half a processor and 128 MiB, at half weight, at some scale.
+    const PRICE: u64 = 150_000;
 
     /// A program to which keeping `need` MiB is worth it: with less it faults, with more it pays rent.
     fn cost_of(strategy: usize, need_kib: u64) -> Cost {
@@ -447,7 +466,7 @@ mod tests {
         Cost {
             missed: short,
             given: short / 2,
-            rent: kept.min(need_kib) * 15 / 100,
+            kept: kept.min(need_kib) << 10,
         }
     }
 
@@ -466,14 +485,14 @@ mod tests {
         let mut sum = 0;
         for _ in 0..windows {
             let cost = cost_of(life.strategy, need_kib);
-            sum += cost.total();
+            sum += cost.total(PRICE);
             life.see(&window(cost, bin));
         }
         sum
     }
 
     fn best(need_kib: u64) -> usize {
-        let total = |i: &usize| cost_of(*i, need_kib).total();
+        let total = |i: &usize| cost_of(*i, need_kib).total(PRICE);
         (0..STRATEGIES).min_by_key(total).unwrap()
     }
 
@@ -487,10 +506,10 @@ mod tests {
                 let (found, cheapest) = (cost_of(life.strategy, need), cost_of(best(need), need));
                 assert_eq!(life.phase, Phase::Frozen, "{explore:?}, {need} KiB");
                 assert!(
-                    found.total() <= cheapest.total() * 103 / 100 + NOTHING,
+                    found.total(PRICE) <= cheapest.total(PRICE) * 103 / 100 + NOTHING,
                     "{explore:?}, {need} KiB: {} for {}",
-                    found.total(),
-                    cheapest.total()
+                    found.total(PRICE),
+                    cheapest.total(PRICE)
                 );
             }
         }
@@ -572,7 +591,7 @@ mod tests {
             };
             learned += run(&mut life, 100, need, bin);
             for (strategy, sum) in fixed.iter_mut().enumerate() {
-                *sum += 100 * cost_of(strategy, need).total();
+                *sum += 100 * cost_of(strategy, need).total(PRICE);
             }
         }
         let best = *fixed.iter().min().unwrap();

@@ -38,20 +38,40 @@ static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
 /// Faults that were timed, and what they took.
 static FAULTS: AtomicU64 = AtomicU64::new(0);
 static FAULTS_NS: AtomicU64 = AtomicU64::new(0);
-/// What a GiB that is kept free costs (see [`cost::PRICE`]).
-pub(crate) static PRICE: AtomicU64 = AtomicU64::new(cost::PRICE);
+/// What a per cent of memory is worth, in hundredths of what a per cent of time is (see [`cost::price`]).
+pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
+/// What a GiB that was kept free cost in the last window; see [`cost::price`].
+static PRICE: AtomicU64 = AtomicU64::new(0);
+
+/// See [`patience_ms`]: bounds, and what it is until a window has ended.
+const SHORTEST_PATIENCE_MS: u32 = 50;
+pub(crate) const LONGEST_PATIENCE_MS: u32 = 1000;
+static PATIENCE: AtomicU32 = AtomicU32::new(LONGEST_PATIENCE_MS);
 
 /// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
 static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// When the window under way began, for who wants to know without the lock.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
+
+/// When somebody last looked.
+static LOOKED: AtomicU64 = AtomicU64::new(0);
+/// See [`set_free_beside`].
+static FREE_BESIDE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The window that is under way.
 struct Monitor {
     lifecycle: Lifecycle,
     began_ms: u64,
+    /// The processor time that the process had used then.
+    began_cpu_ns: u64,
     looked_ms: u64,
     /// Free memory at the last look, in bytes, and its sum over the time since `began_ms`.
-    warm: usize,
+    free: usize,
     byte_ms: u64,
+    /// All that was resident at the last look, and its sum over that time.
+    resident: usize,
+    resident_byte_ms: u64,
     /// The counters, when it began.
     sizes: Sizes,
     missed: u64,
@@ -64,9 +84,12 @@ const P99: Quantile = Quantile::new(0.99);
 const NEW: Monitor = Monitor {
     lifecycle: Lifecycle::NEW,
     began_ms: 0,
+    began_cpu_ns: 0,
     looked_ms: 0,
-    warm: 0,
+    free: 0,
     byte_ms: 0,
+    resident: 0,
+    resident_byte_ms: 0,
     sizes: Sizes::NONE,
     missed: 0,
     given_ns: 0,
@@ -75,25 +98,59 @@ const NEW: Monitor = Monitor {
 
 static MONITOR: ShortLock<Monitor> = ShortLock::new(NEW);
 
-/// Notes that `bytes` were taken or given, while `warm` bytes are free and resident.
+/// Notes that `bytes` were taken or given, while `warm` bytes are free as a whole, of `resident` in all.
 #[inline]
-pub(crate) fn tick(bytes: usize, warm: usize) {
+pub(crate) fn tick(bytes: usize, warm: usize, resident: usize) {
     if knobs::ELO.get() {
         let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
         if before.is_multiple_of(LOOK_EVERY) {
-            look(warm);
+            look(warm, resident);
         }
     }
 }
 
+/// What was given back at most so long ago, in ms, and is wanted again, should have been kept.
+#[inline]
+pub(crate) fn patience_ms() -> u32 {
+    PATIENCE.load(Relaxed)
+}
+
+/// What a GiB that was kept free cost in the last window.
+pub(crate) fn price() -> u64 {
+    PRICE.load(Relaxed)
+}
+
+/// Has `bytes` asked for what is free beside the warm budget: `heap`, which layers above, knows.
+pub(crate) fn set_free_beside(bytes: fn() -> usize) {
+    FREE_BESIDE.store(bytes as *mut (), Relaxed);
+}
+
+fn free_beside() -> usize {
+    let bytes = FREE_BESIDE.load(Relaxed);
+    if bytes.is_null() {
+        return 0;
+    }
+    // SAFETY: only `set_free_beside` writes it.
+    let bytes: fn() -> usize = unsafe { core::mem::transmute(bytes) };
+    bytes()
+}
+
 #[cold]
 #[inline(never)]
-fn look(warm: usize) {
+fn look(warm: usize, resident: usize) {
     let now = os::now_ms();
+    if now == LOOKED.swap(now, Relaxed) {
+        // The clock is coarse: it has been looked at since it changed.
+        return;
+    }
+    let free = warm + free_beside();
+    // No system call under the lock; often nobody needs it.
+    let may_end = now.saturating_sub(BEGAN.load(Relaxed)) >= SHORTEST_MS;
+    let cpu_ns = if may_end { os::process_ns() } else { 0 };
     let Some(mut monitor) = MONITOR.try_lock() else {
         return;
     };
-    if let Some(strategy) = monitor.look(now, warm) {
+    if let Some(strategy) = monitor.look(now, cpu_ns, free, resident) {
         // Under the lock, so that the pointer and the lifecycle agree.
         strategy::set(strategy);
         let tell = TELL.load(Relaxed);
@@ -159,16 +216,22 @@ fn sizes_now() -> Sizes {
 }
 
 impl Monitor {
-    /// Sees that `warm` bytes are free at `now`. The strategy for the next window, if one is over.
-    fn look(&mut self, now: u64, warm: usize) -> Option<usize> {
+    /// Sees that `free` of `resident` bytes are free at `now`, when the process has used `cpu_ns` of
+    /// processor time (if the window may be over). The strategy for the next window, if one is over.
+    fn look(&mut self, now: u64, cpu_ns: u64, free: usize, resident: usize) -> Option<usize> {
         if self.began_ms == 0 {
             self.began_ms = now;
+            self.began_cpu_ns = cpu_ns;
+            BEGAN.store(now, Relaxed);
             self.looked_ms = now;
         }
         // What was free at the last look was so until now: memory is freed by operations, too.
-        self.byte_ms += self.warm as u64 * now.saturating_sub(self.looked_ms);
+        let since = now.saturating_sub(self.looked_ms);
+        self.byte_ms += self.free as u64 * since;
+        self.resident_byte_ms += self.resident as u64 * since;
         self.looked_ms = now;
-        self.warm = warm;
+        self.free = free;
+        self.resident = resident;
         let ms = now.saturating_sub(self.began_ms);
         if ms < SHORTEST_MS {
             return None;
@@ -183,7 +246,17 @@ impl Monitor {
         }
         let (missed, given_ns) = (MISSED.load(Relaxed), GIVEN_NS.load(Relaxed));
         let before = self.lifecycle.strategy;
-        let price = PRICE.load(Relaxed);
+        let cpu_rate = cpu_ns.saturating_sub(self.began_cpu_ns) / ms;
+        let resident = (self.resident_byte_ms / ms) as usize;
+        let latest = cost::price(cpu_rate, resident, WEIGHT.load(Relaxed));
+        // Windows are compared at one price, which follows slowly.
+        let price = match PRICE.load(Relaxed) {
+            0 => latest,
+            before => (7 * before + latest) / 8,
+        };
+        PRICE.store(price, Relaxed);
+        let patience = cost::patience(fault_ns(), price).min(LONGEST_PATIENCE_MS.into()) as u32;
+        PATIENCE.store(patience.max(SHORTEST_PATIENCE_MS), Relaxed);
         self.lifecycle.see(&Window {
             cost: Cost::of(
                 ms,
@@ -191,7 +264,6 @@ impl Monitor {
                 fault_ns(),
                 given_ns - self.given_ns,
                 self.byte_ms,
-                price,
             ),
             price,
             p99_ns: if self.p99.count() < ENOUGH {
@@ -202,7 +274,10 @@ impl Monitor {
             sizes,
         });
         self.began_ms = now;
+        self.began_cpu_ns = cpu_ns;
+        BEGAN.store(now, Relaxed);
         self.byte_ms = 0;
+        self.resident_byte_ms = 0;
         self.sizes = total;
         self.missed = missed;
         self.given_ns = given_ns;
@@ -268,14 +343,17 @@ mod tests {
     #[test]
     fn a_window_ends_with_time_or_operations_and_counts_what_was_kept() {
         let mut monitor = NEW;
-        assert_eq!(monitor.look(1000, 8 << 20), None);
+        let all = 64 << 20;
+        assert_eq!(monitor.look(1000, 0, 8 << 20, all), None);
         // Nothing happens for most of the window: what was kept was kept all the time.
-        assert_eq!(monitor.look(1000 + LONGEST_MS - 1, 8 << 20), None);
+        assert_eq!(monitor.look(1000 + LONGEST_MS - 1, 1, 8 << 20, all), None);
         let began = monitor.lifecycle.windows;
-        assert!(monitor.look(1000 + LONGEST_MS, 0).is_some());
+        let cpu = LONGEST_MS * 500_000;
+        assert!(monitor.look(1000 + LONGEST_MS, cpu, 0, all).is_some());
         assert_eq!(monitor.lifecycle.windows, began + 1);
-        let rent = monitor.lifecycle.last.rent;
-        let expected = ((8 << 10) * cost::PRICE) >> 20;
+        let rent = monitor.lifecycle.last.rent(monitor.lifecycle.price);
+        // Half of a processor, at half weight, for 64 MiB.
+        let expected = 500_000 / 2 / 8;
         assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
         assert_eq!((monitor.byte_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
     }

@@ -11,8 +11,8 @@
 //! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
 //! for those that are touched all over.
 
-/// A take this long after a give-back is a regret.
-pub(crate) const REGRET_MS: u32 = 1000;
+/// Blocks that went back to the system longer apart than this do not count together.
+const APART_MS: u32 = 1000;
 /// Credit halves in this time.
 const HALVING_MS: u32 = 2000;
 
@@ -40,7 +40,7 @@ pub(crate) enum Density {
 /// What is known of one site and size class.
 ///
 /// # Invariants
-/// `given_back` counts blocks that went back to the system at most [`REGRET_MS`] apart, the last
+/// `given_back` counts blocks that went back to the system at most [`APART_MS`] apart, the last
 /// of them at `given_back_ms`. Times are of the policy's clock, in ms, and wrap.
 #[derive(Clone, Copy)]
 pub(crate) struct Site {
@@ -90,9 +90,10 @@ impl Site {
         self.seen_ms = now;
     }
 
-    /// A take that found nothing kept. True if that is a regret, which earns a credit, if there are any.
-    pub(crate) fn missed(&mut self, now: u32, credits: bool) -> bool {
-        let recent = now.wrapping_sub(self.given_back_ms) <= REGRET_MS;
+    /// A take that found nothing kept. True if that is a regret, because a block of the site went back no
+    /// more than `patience` ms ago; it earns a credit, if there are any.
+    pub(crate) fn missed(&mut self, now: u32, patience: u32, credits: bool) -> bool {
+        let recent = now.wrapping_sub(self.given_back_ms) <= patience;
         let regret = recent && self.given_back > 0;
         self.given_back = if regret { self.given_back - 1 } else { 0 };
         self.settle(now, u8::from(regret && credits));
@@ -117,7 +118,7 @@ impl Site {
 
     /// A block of the site went back to the system.
     pub(crate) fn gave_back(&mut self, now: u32) {
-        if now.wrapping_sub(self.given_back_ms) > REGRET_MS {
+        if now.wrapping_sub(self.given_back_ms) > APART_MS {
             self.given_back = 0;
         }
         self.given_back = self.given_back.saturating_add(1);
@@ -144,12 +145,12 @@ mod tests {
     #[test]
     fn credit_comes_from_regret_and_goes_with_time() {
         let mut site = Site::new(2, 3);
-        assert!(!site.missed(5000, true));
+        assert!(!site.missed(5000, 100, true));
         assert_eq!(site.credit(5000), 0);
         site.gave_back(5020);
         site.gave_back(5030);
         for credit in [1, 2, 2] {
-            site.missed(5050, true);
+            site.missed(5050, 100, true);
             assert_eq!(site.credit(5050), credit);
         }
         site.spend(5060);
@@ -158,11 +159,11 @@ mod tests {
         site.hit(5070, false);
         assert_eq!(site.credit(5070), 2);
         site.gave_back(5080);
-        assert!(!site.missed(5080 + REGRET_MS + 1, true));
-        assert_eq!(site.credit(5080 + REGRET_MS + 1), 2);
+        assert!(!site.missed(5080 + 101, 100, true));
+        assert_eq!(site.credit(5080 + 101), 2);
         assert_eq!(site.credit(100_000), 0);
         site.gave_back(100_010);
-        assert!(site.missed(100_020, false));
+        assert!(site.missed(100_020, 100, false));
         assert_eq!(site.credit(100_020), 0);
     }
 

@@ -22,6 +22,22 @@ impl Sizes {
         self.0.iter().map(|n| u64::from(*n)).sum()
     }
 
+    /// Adds the requests of another window.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (n, more) in self.0.iter_mut().zip(&other.0) {
+            *n = n.saturating_add(*more);
+        }
+    }
+
+    /// Whether the two are further apart than `shift` per mille, and than chance makes two samples of one
+    /// distribution as small as they are.
+    pub(crate) fn differ(&self, other: &Self, shift: u32) -> bool {
+        // The standard deviation of a distance is about 1 / sqrt(n) for a handful of bins.
+        let fewest = self.total().min(other.total()).max(1);
+        let chance = 1500 / fewest.isqrt().max(1);
+        u64::from(self.distance(other)) > u64::from(shift) + chance
+    }
+
     /// The total variation distance of the two distributions, in per mille; 0 if one is empty.
     pub(crate) fn distance(&self, other: &Self) -> u32 {
         let (a, b) = (self.total(), other.total());
@@ -56,6 +72,19 @@ mod tests {
         a.0[5] = 0;
         a.0[20] = 1;
         assert_eq!(a.distance(&b), 1000);
+    }
+
+    #[test]
+    fn few_requests_differ_by_chance() {
+        let (mut a, mut b) = (Sizes::NONE, Sizes::NONE);
+        (a.0[5], a.0[6]) = (10, 0);
+        (b.0[5], b.0[6]) = (5, 5);
+        assert!(!a.differ(&b, 250));
+        for _ in 0..10 {
+            a.add(&a.clone());
+            b.add(&b.clone());
+        }
+        assert!(a.differ(&b, 250) && !a.differ(&b, 500));
     }
 
     #[test]

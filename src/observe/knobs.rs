@@ -358,7 +358,7 @@ fn set_mode(mode: usize) {
     match mode {
         0 => set_all(false),
         1 => {
-            monitor::PRICE.store(monitor::PRICE.load(Relaxed) / 4, Relaxed);
+            monitor::WEIGHT.store(monitor::WEIGHT.load(Relaxed) / 4, Relaxed);
             monitor::start_with(strategy::STRATEGIES - 2);
             warm::PERCENT.store(25, Relaxed);
         }

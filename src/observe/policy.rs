@@ -2,6 +2,7 @@
 //! the names mean; they stay.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::environment::say;
 use super::writer::Writer;
@@ -19,8 +20,8 @@ fn json(out: &mut Writer<'_>, life: &Lifecycle) -> fmt::Result {
     write!(
         out,
         "{{\"version\":\"{}\",\"state\":\"{}\",\"strategy\":\"{}\",\"warm_floor_bytes\":{},\"windows\":{},\
-         \"changes\":{},\"rollbacks\":{},\"relearned\":{},\"fault_ns\":{},\"price\":{},\"cost\":{},\
-         \"missed\":{},\"given\":{},\"rent\":{},\"strategies\":[",
+         \"changes\":{},\"rollbacks\":{},\"relearned\":{},\"fault_ns\":{},\"price\":{},\"weight\":{},\"patience_ms\":{},\"cost\":{},\
+         \"missed\":{},\"given\":{},\"rent\":{},\"kept_bytes\":{},\"strategies\":[",
         super::VERSION,
         life.phase.name(),
         strategy::NAMES[life.strategy],
@@ -30,11 +31,14 @@ fn json(out: &mut Writer<'_>, life: &Lifecycle) -> fmt::Result {
         life.rollbacks,
         life.relearned,
         monitor::fault_ns(),
-        monitor::PRICE.load(core::sync::atomic::Ordering::Relaxed),
-        life.last.total(),
+        monitor::price(),
+        monitor::WEIGHT.load(Relaxed),
+        monitor::patience_ms(),
+        life.last.total(life.price),
         life.last.missed,
         life.last.given,
-        life.last.rent,
+        life.last.rent(life.price),
+        life.last.kept,
     )?;
     let mut comma = "";
     for (name, arm) in strategy::NAMES.iter().zip(&life.arms) {
@@ -43,7 +47,7 @@ fn json(out: &mut Writer<'_>, life: &Lifecycle) -> fmt::Result {
             "{comma}{{\"name\":\"{name}\",\"rating\":{},\"windows\":{},\"cost\":{},\"known\":{}}}",
             arm.points(),
             arm.windows,
-            arm.cost,
+            life.cost_of(arm),
             arm.known
         )?;
         comma = ",";
@@ -79,7 +83,7 @@ pub(super) fn table(out: &mut Writer<'_>) -> fmt::Result {
                 "{name:>12} {:>10} {:>10} {:>10}",
                 arm.points(),
                 arm.windows,
-                arm.cost
+                life.cost_of(arm)
             )?;
         }
     }
@@ -91,10 +95,10 @@ pub(super) fn say_window(life: &Lifecycle) {
     say(format_args!(
         "hakmem: window {}: cost {} ns/ms (missed {}, given {}, rent {}), {} {}",
         life.windows,
-        life.last.total(),
+        life.last.total(life.price),
         life.last.missed,
         life.last.given,
-        life.last.rent,
+        life.last.rent(life.price),
         life.phase.name(),
         strategy::NAMES[life.strategy]
     ));

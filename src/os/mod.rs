@@ -452,12 +452,18 @@ pub(crate) fn now_ns() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
+/// Nanoseconds of processor time that the process has used.
+pub(crate) fn process_ns() -> u64 {
+    let t = clock(libc::CLOCK_PROCESS_CPUTIME_ID);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 fn clock(id: libc::clockid_t) -> libc::timespec {
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
+    // SAFETY: clock_gettime of libc reads the vDSO or asks the system, takes no lock and allocates nothing; it sets
     // errno only on failure, and these clocks exist on every kernel that we run on.
     unsafe { libc::clock_gettime(id, &mut t) };
     t

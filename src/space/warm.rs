@@ -8,7 +8,7 @@
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::base::knobs;
-use crate::learn::{self, pace, site::REGRET_MS};
+use crate::learn::{self, pace};
 use crate::os;
 
 /// Resident bytes that are free and kept: empty slabs, free runs, cached large blocks.
@@ -26,8 +26,11 @@ static EARNED: AtomicUsize = AtomicUsize::new(0);
 static GAVE_AT: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
-/// What is earned is at most this: a process that goes idle after a burst keeps it.
+/// What is earned is at most this, and this many times the floor: a process that goes idle after a burst
+/// keeps it, and the strategy in force is the one that has to answer for that.
 const EARNED_MAX: usize = 32 << 20;
+/// See [`EARNED_MAX`].
+const EARNED_FLOORS: usize = 4;
 /// See [`of_limit`].
 const PART_OF_LIMIT: usize = 16;
 /// After this many ms without a miss, half of what was earned lapses.
@@ -47,7 +50,7 @@ pub(crate) fn regret(bytes: usize) {
         return;
     }
     let now = os::now_ms();
-    if now.saturating_sub(GAVE_AT.load(Relaxed)) > REGRET_MS.into() {
+    if now.saturating_sub(GAVE_AT.load(Relaxed)) > learn::patience_ms().into() {
         // It was not wanted again soon: it was right to give it back.
         OUT.store(0, Relaxed);
         return;
@@ -59,11 +62,16 @@ pub(crate) fn regret(bytes: usize) {
         let _ = OUT.fetch_update(Relaxed, Relaxed, less);
         learn::missed(missed);
         if knobs::PACE.get() {
-            let earned = pace::earn(EARNED.load(Relaxed), missed, of_limit(EARNED_MAX));
+            let earned = pace::earn(EARNED.load(Relaxed), missed, earned_max());
             EARNED.store(earned, Relaxed);
             MISSED_AT.store(now, Relaxed);
         }
     }
+}
+
+/// What may be earned at most, of slabs and of runs each.
+pub(crate) fn earned_max() -> usize {
+    of_limit((learn::warm_floor() * EARNED_FLOORS).min(EARNED_MAX))
 }
 
 /// Bytes that may stay resident because as much was missed lately when it did not: a program that
@@ -96,6 +104,12 @@ pub(crate) fn budget() -> usize {
     learn::warm_floor() + live / 100 * PERCENT.load(Relaxed) + earned()
 }
 
+/// What of the budget, without what was earned, falls to one of `heaps`.
+pub(crate) fn share(heaps: usize) -> usize {
+    let live = LIVE.load(Relaxed).max(0) as usize;
+    (learn::warm_floor() + live / 100 * PERCENT.load(Relaxed)) / heaps.max(1)
+}
+
 /// Bytes by which the warm memory exceeds the budget.
 pub(crate) fn excess() -> usize {
     (WARM.load(Relaxed).max(0) as usize).saturating_sub(budget())
@@ -109,7 +123,9 @@ pub(crate) fn keep(bytes: isize) {
 /// Notes for the learning layer that `bytes` were taken from here or given back.
 #[inline]
 pub(crate) fn tick(bytes: usize) {
-    learn::tick(bytes, WARM.load(Relaxed).max(0) as usize);
+    let warm = WARM.load(Relaxed).max(0) as usize;
+    let live = LIVE.load(Relaxed).max(0) as usize;
+    learn::tick(bytes, warm, warm + live);
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).
