@@ -648,9 +648,9 @@ pub fn init_process() {
     if DONE.swap(true, Relaxed) {
         return;
     }
+    sync::on_new_process(heap::new_process);
     crate::observe::read_environment();
     crate::observe::load_profile();
-    sync::on_new_process(heap::new_process);
     // SAFETY: the handler is async-signal-safe enough for a child: it only resets words. The call
     // may allocate, which is fine by now.
     unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };

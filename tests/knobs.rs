@@ -182,14 +182,14 @@ fn modes_and_strategies_are_what_is_asked_for() {
         (
             name,
             number(&json, "warm_floor_bytes") >> 10,
-            number(&json, "price"),
+            number(&json, "weight"),
         )
     };
-    let (name, kept, price) = strategy(&[]);
+    let (name, kept, weight) = strategy(&[]);
     assert_eq!((name.as_str(), kept), ("keep-3391K", 3391));
     assert_eq!(
         strategy(&[("HAKMEM_MODE", "fast")]),
-        ("keep-22456K".to_owned(), 22_456, price / 4)
+        ("keep-22456K".to_owned(), 22_456, weight / 4)
     );
     // One knob overrules the mode, wherever it stands.
     let fixed = [
@@ -197,7 +197,7 @@ fn modes_and_strategies_are_what_is_asked_for() {
         ("HAKMEM_MODE", "fast"),
         ("HAKMEM_EVO", "off"),
     ];
-    assert_eq!(strategy(&fixed), ("keep-512K".to_owned(), 512, price / 4));
+    assert_eq!(strategy(&fixed), ("keep-512K".to_owned(), 512, weight / 4));
     assert_eq!(strategy(&[("HAKMEM_WARM_MB", "7")]).1, 7 << 10);
 }
 

@@ -48,6 +48,9 @@ static SHARED: Lock<Shared> = Lock::new(Shared(null_mut()));
 static KEY: AtomicU32 = AtomicU32::new(0);
 const NO_KEY: u32 = u32::MAX;
 
+/// Heaps of the parent process: of those with a number up to this, only the forking thread's is used.
+static INHERITED: AtomicU32 = AtomicU32::new(0);
+
 fn by_number(number: u32) -> Option<&'static Heap> {
     // ORDERING: Acquire pairs with the Release in `make`.
     let chunk = TABLE.get(number as usize / CHUNK)?.load(Acquire);
@@ -97,7 +100,6 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
     }
     let heap: *mut Heap = meta::take(size_of::<Heap>(), 64)?.as_ptr().cast();
     registry.count = number;
-    huge::HEAPS.store(number as usize, Relaxed);
     // SAFETY: zeroed memory of our own; zero is valid for every field but those set here.
     unsafe {
         (*heap).id = number;
@@ -123,6 +125,7 @@ pub(super) fn take() -> Option<*mut Heap> {
         heap
     };
     registry.taken += 1;
+    huge::HEAPS.store(registry.taken as usize, Relaxed);
     // SAFETY: it is this thread's now.
     unsafe {
         (*heap).queue.open();
@@ -220,6 +223,7 @@ pub(super) unsafe fn retire(heap: *mut Heap) {
         empty(&mut *heap);
         let mut registry = REGISTRY.lock();
         registry.taken -= 1;
+        huge::HEAPS.store(registry.taken as usize, Relaxed);
         (*heap).next = registry.free;
         registry.free = heap;
     }
@@ -334,7 +338,12 @@ pub(crate) fn check_accounts() -> Result<(), &'static str> {
 /// mappings that sites have earned; about, because their owners go on.
 fn free_beside() -> usize {
     let mut bytes = large::earned_bytes();
+    let (inherited, mine) = (INHERITED.load(Relaxed), tls::heap());
     each_heap(|heap| {
+        if heap.id <= inherited && !core::ptr::eq(heap, mine) {
+            // Its thread was the parent's: nobody can take what it holds.
+            return;
+        }
         // SAFETY: racy reads of integers, of heaps that are never unmapped.
         let (dirty, stacked) = unsafe {
             (
@@ -375,7 +384,10 @@ pub(crate) fn new_process() {
         });
         SHARED.recover(|shared| shared.0 = null_mut());
         let shared = !(*SHARED.value()).0.is_null();
-        (*REGISTRY.value()).taken = u32::from(front.is_some()) + u32::from(shared);
+        let taken = u32::from(front.is_some()) + u32::from(shared);
+        (*REGISTRY.value()).taken = taken;
+        huge::HEAPS.store(taken as usize, Relaxed);
+        INHERITED.store((*REGISTRY.value()).count, Relaxed);
         magazine::after_fork();
         learn::monitor::after_fork();
         // What all keep, from the sums of each: vanished threads may have been between the two.

@@ -37,7 +37,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use self::front::{Front, FrontCounts};
-pub(crate) use self::shelf::{ASSUME_DENSE, Lesson, each_lesson, learn};
+pub(crate) use self::shelf::{ASSUME_DENSE, Lesson, each_lesson, teach};
 
 use self::block::Block;
 pub(crate) use crate::base::Misuse;

@@ -241,7 +241,12 @@ pub(super) fn take(
         .at(key, bin)
         .missed(now, learn::patience_ms(), knobs::CREDIT.get())
     {
-        learn::missed(need);
+        // What is touched here and there was not resident; a huge page is one fault.
+        learn::missed(match density {
+            Density::Sparse => 0,
+            Density::Dense if need >= policy::WHALE_MIN => need / 32,
+            _ => need,
+        });
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     let (mut huge, mut unproven) = (0, 0);
@@ -352,7 +357,7 @@ pub(crate) fn each_lesson(mut f: impl FnMut(Lesson)) {
 }
 
 /// Takes over what another process has learned of the site at `address`.
-pub(crate) fn learn(lesson: &Lesson, address: usize) {
+pub(crate) fn teach(lesson: &Lesson, address: usize) {
     let now = now();
     book::enter(lesson.key, address);
     let mut shelf = SHELF.lock();

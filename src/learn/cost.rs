@@ -44,13 +44,13 @@ impl Cost {
     };
 
     /// The cost of a window of `ms` milliseconds in which `pages` were missed, at `fault_ns` each,
-    /// giving back took `given_ns`, and free memory added up to `byte_ms`.
-    pub(crate) fn of(ms: u64, pages: u64, fault_ns: u64, given_ns: u64, byte_ms: u64) -> Self {
+    /// giving back took `given_ns`, and free memory added up to `kib_ms`.
+    pub(crate) fn of(ms: u64, pages: u64, fault_ns: u64, given_ns: u64, kib_ms: u64) -> Self {
         let ms = ms.max(1);
         Self {
             missed: pages.saturating_mul(fault_ns) / ms,
             given: given_ns / ms,
-            kept: byte_ms / ms,
+            kept: (kib_ms / ms).saturating_mul(1024),
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_gib_for_a_second_costs_its_price() {
-        let cost = Cost::of(1000, 0, 1000, 0, (1 << 30) * 1000);
+        let cost = Cost::of(1000, 0, 1000, 0, (1 << 20) * 1000);
         assert_eq!((cost.total(PRICE), cost.rent(PRICE)), (PRICE, PRICE));
         assert_eq!(cost.wants_more(PRICE), Some(false));
         assert_eq!(cost.total(2 * PRICE), 2 * PRICE);
@@ -128,7 +128,7 @@ mod tests {
         let faults = Cost::of(2000, 1000, 1200, 0, 0);
         assert_eq!(faults.total(PRICE), 600);
         assert_eq!(faults.wants_more(PRICE), Some(true));
-        let rent = Cost::of(2000, 0, 1200, 0, (4 << 20) * 2000);
+        let rent = Cost::of(2000, 0, 1200, 0, (4 << 10) * 2000);
         assert_eq!(rent.total(PRICE), 585);
         assert_eq!(Cost::default().wants_more(PRICE), None);
         assert!(faults.affords(PRICE).abs_diff(4 << 20) < 1 << 17);

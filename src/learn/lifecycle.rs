@@ -174,6 +174,17 @@ impl Lifecycle {
         price: 0,
     };
 
+    /// Nothing learned, with the same settings.
+    pub(crate) fn restarted(&self) -> Self {
+        let mut new = Self {
+            explore: self.explore,
+            freezes: self.freezes,
+            ..Self::NEW
+        };
+        new.start_with(self.proven);
+        new
+    }
+
     /// Sets how strategies are chosen.
     pub(crate) fn set_explore(&mut self, explore: Explore) {
         self.explore = explore;

@@ -12,7 +12,7 @@
 //! Learners know sites, strategies know the process: a strategy says how much free memory may stay of
 //! which nothing is known yet, and learners add what has proved to be wanted again.
 //!
-//! Learning happens on slow paths, a bounded step at a time, and no thread is started for it. It touches
+//! Learning happens on slow paths, a bounded step at a time, and no thread is started for it. It reads
 //! no memory that the allocator manages.
 //!
 //! Callers: `space`, `large`, `heap`; reports read it.

@@ -4,7 +4,7 @@
 //! clock, and when a window is over, at what it cost. Nobody waits: if another thread is looking, it
 //! looks for both.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::cost::{self, Cost};
 use super::lifecycle::{Explore, Lifecycle, Window};
@@ -24,6 +24,8 @@ const LONGEST_MS: u64 = 500;
 const LOOK_EVERY: u32 = 16;
 /// What a fault is taken to cost until one has been timed.
 const FAULT_NS: u64 = 1000;
+/// No fault is taken to cost more.
+const LONGEST_FAULT_NS: u64 = 8000;
 /// Faults that are timed.
 const TIMED: u64 = 64;
 
@@ -54,6 +56,10 @@ static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// When the window under way began, for who wants to know without the lock.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 
+/// The process is new, and nobody has looked yet.
+static ANEW: AtomicBool = AtomicBool::new(false);
+/// A strategy to begin with was asked for.
+static STARTED: AtomicBool = AtomicBool::new(false);
 /// When somebody last looked.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 /// See [`set_free_beside`].
@@ -66,12 +72,12 @@ struct Monitor {
     /// The processor time that the process had used then.
     began_cpu_ns: u64,
     looked_ms: u64,
-    /// Free memory at the last look, in bytes, and its sum over the time since `began_ms`.
+    /// Free memory at the last look, in bytes, and its sum over the time since `began_ms`, in KiB.
     free: usize,
-    byte_ms: u64,
+    kib_ms: u64,
     /// All that was resident at the last look, and its sum over that time.
     resident: usize,
-    resident_byte_ms: u64,
+    resident_kib_ms: u64,
     /// The counters, when it began.
     sizes: Sizes,
     missed: u64,
@@ -87,9 +93,9 @@ const NEW: Monitor = Monitor {
     began_cpu_ns: 0,
     looked_ms: 0,
     free: 0,
-    byte_ms: 0,
+    kib_ms: 0,
     resident: 0,
-    resident_byte_ms: 0,
+    resident_kib_ms: 0,
     sizes: Sizes::NONE,
     missed: 0,
     given_ns: 0,
@@ -194,7 +200,9 @@ pub(crate) unsafe fn time_fault(page: *mut u8) {
         let before = os::now_ns();
         // SAFETY: the caller's.
         unsafe { page.write_volatile(0) };
-        FAULTS_NS.fetch_add(os::now_ns().saturating_sub(before), Relaxed);
+        // A thread that loses its processor meanwhile says nothing about faults.
+        let took = os::now_ns().saturating_sub(before).min(LONGEST_FAULT_NS);
+        FAULTS_NS.fetch_add(took, Relaxed);
         FAULTS.fetch_add(1, Relaxed);
     }
 }
@@ -216,19 +224,38 @@ fn sizes_now() -> Sizes {
 }
 
 impl Monitor {
+    /// Begins a window in a process that is new: counters are its parent's, its clock of processor time
+    /// is its own.
+    fn begin_anew(&mut self) {
+        *self = Self {
+            lifecycle: self.lifecycle,
+            sizes: sizes_now(),
+            missed: MISSED.load(Relaxed),
+            given_ns: GIVEN_NS.load(Relaxed),
+            ..NEW
+        };
+    }
+
     /// Sees that `free` of `resident` bytes are free at `now`, when the process has used `cpu_ns` of
     /// processor time (if the window may be over). The strategy for the next window, if one is over.
     fn look(&mut self, now: u64, cpu_ns: u64, free: usize, resident: usize) -> Option<usize> {
+        if ANEW.swap(false, Relaxed) {
+            self.begin_anew();
+        }
         if self.began_ms == 0 {
             self.began_ms = now;
             self.began_cpu_ns = cpu_ns;
             BEGAN.store(now, Relaxed);
             self.looked_ms = now;
         }
+        if now < self.looked_ms {
+            // A thread that looked at the clock first and comes last.
+            return None;
+        }
         // What was free at the last look was so until now: memory is freed by operations, too.
         let since = now.saturating_sub(self.looked_ms);
-        self.byte_ms += self.free as u64 * since;
-        self.resident_byte_ms += self.resident as u64 * since;
+        self.kib_ms += (self.free >> 10) as u64 * since;
+        self.resident_kib_ms += (self.resident >> 10) as u64 * since;
         self.looked_ms = now;
         self.free = free;
         self.resident = resident;
@@ -247,7 +274,7 @@ impl Monitor {
         let (missed, given_ns) = (MISSED.load(Relaxed), GIVEN_NS.load(Relaxed));
         let before = self.lifecycle.strategy;
         let cpu_rate = cpu_ns.saturating_sub(self.began_cpu_ns) / ms;
-        let resident = (self.resident_byte_ms / ms) as usize;
+        let resident = (self.resident_kib_ms / ms) as usize * 1024;
         let latest = cost::price(cpu_rate, resident, WEIGHT.load(Relaxed));
         // Windows are compared at one price, which follows slowly.
         let price = match PRICE.load(Relaxed) {
@@ -263,7 +290,7 @@ impl Monitor {
                 missed - self.missed,
                 fault_ns(),
                 given_ns - self.given_ns,
-                self.byte_ms,
+                self.kib_ms,
             ),
             price,
             p99_ns: if self.p99.count() < ENOUGH {
@@ -276,8 +303,8 @@ impl Monitor {
         self.began_ms = now;
         self.began_cpu_ns = cpu_ns;
         BEGAN.store(now, Relaxed);
-        self.byte_ms = 0;
-        self.resident_byte_ms = 0;
+        self.kib_ms = 0;
+        self.resident_kib_ms = 0;
         self.sizes = total;
         self.missed = missed;
         self.given_ns = given_ns;
@@ -298,6 +325,12 @@ pub(crate) fn start_with(strategy: usize) {
     let mut monitor = MONITOR.lock();
     monitor.lifecycle.start_with(strategy);
     strategy::set(strategy);
+    STARTED.store(true, Relaxed);
+}
+
+/// Whether a strategy to begin with was asked for.
+pub(crate) fn was_started() -> bool {
+    STARTED.load(Relaxed)
 }
 
 /// Has strategies tried for ever.
@@ -305,7 +338,7 @@ pub(crate) fn never_freeze() {
     MONITOR.lock().lifecycle.never_freeze();
 }
 
-/// Has `tell` called after each window, with no lock held.
+/// Has `tell` called after each window, without the lock of this.
 pub(crate) fn on_window(tell: fn(&Lifecycle)) {
     TELL.store(tell as *mut (), Relaxed);
 }
@@ -330,10 +363,12 @@ pub(crate) unsafe fn after_fork() {
     // SAFETY: the caller's.
     unsafe {
         MONITOR.recover(|monitor| {
-            *monitor = NEW;
-            strategy::set(strategy::START);
+            monitor.lifecycle = monitor.lifecycle.restarted();
+            strategy::set(monitor.lifecycle.strategy);
         });
     }
+    BEGAN.store(0, Relaxed);
+    ANEW.store(true, Relaxed);
 }
 
 #[cfg(test)]
@@ -355,6 +390,6 @@ mod tests {
         // Half of a processor, at half weight, for 64 MiB.
         let expected = 500_000 / 2 / 8;
         assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
-        assert_eq!((monitor.byte_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
+        assert_eq!((monitor.kib_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
     }
 }

@@ -41,6 +41,13 @@ impl BuildId {
     }
 }
 
+/// FNV-1a, of 64 bits: against damage, not against malice.
+pub(super) fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// A part of a file that is mapped to be run.
 pub(super) struct Image<'a> {
     /// The file.
@@ -56,8 +63,8 @@ pub(super) fn each(mut f: impl FnMut(&Image<'_>)) {
     // As long as the kernel makes a path, and what stands before it.
     let mut line = [0u8; 4096 + 128];
     let mut len = 0;
-    // Of the file whose lines come one after the other.
-    let mut base = 0;
+    // Of the file whose lines come one after the other: where it begins, and the sum of its path.
+    let mut file = (0, 0);
     os::read_all(b"/proc/self/maps\0", |mut piece| {
         while !piece.is_empty() {
             let end = piece.iter().position(|byte| *byte == b'\n');
@@ -68,7 +75,7 @@ pub(super) fn each(mut f: impl FnMut(&Image<'_>)) {
             len += fits;
             if end.is_some() {
                 if let Ok(text) = core::str::from_utf8(&line[..len]) {
-                    see(text, &mut base, &mut f);
+                    see(text, &mut file, &mut f);
                 }
                 len = 0;
             }
@@ -79,7 +86,7 @@ pub(super) fn each(mut f: impl FnMut(&Image<'_>)) {
 }
 
 /// Understands a line: `start-end rwxp offset device inode path`.
-fn see(line: &str, base: &mut usize, f: &mut impl FnMut(&Image<'_>)) -> Option<()> {
+fn see(line: &str, file: &mut (usize, u64), f: &mut impl FnMut(&Image<'_>)) -> Option<()> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let start = usize::from_str_radix(start, 16).ok()?;
@@ -90,43 +97,53 @@ fn see(line: &str, base: &mut usize, f: &mut impl FnMut(&Image<'_>)) -> Option<(
     if !path.starts_with('/') || rights.first() != Some(&b'r') {
         return None;
     }
+    let name = sum(path.as_bytes());
     if offset == 0 {
-        *base = start;
+        *file = (start, name);
     }
-    if rights.get(2) == Some(&b'x') {
+    if rights.get(2) == Some(&b'x') && file.1 == name {
         f(&Image {
             path,
-            base: *base,
+            base: file.0,
             code: start..end,
         });
     }
     Some(())
 }
 
-/// The build of the file whose first bytes are at `base`.
-///
-/// # Safety
-/// `base` is what [`each`] said of a file that is still mapped.
-pub(super) unsafe fn build_of(base: usize) -> Option<BuildId> {
-    // SAFETY: the first page of the mapping can be read, and any bits are valid integers.
-    unsafe {
-        let header = &*(base as *const libc::Elf64_Ehdr);
-        let (offset, count) = (header.e_phoff as usize, usize::from(header.e_phnum));
-        let size = size_of::<libc::Elf64_Phdr>();
-        if header.e_ident[..4] != *b"\x7fELF"
-            || usize::from(header.e_phentsize) != size
-            || offset % 8 != 0
-            || offset + count * size > PAGE
-        {
-            return None;
-        }
-        let first = (base + offset) as *const libc::Elf64_Phdr;
-        of_headers(core::slice::from_raw_parts(first, count), |header| {
-            // Only what lies in the part that is known to be mapped here.
-            let end = header.p_offset.checked_add(header.p_filesz)?;
-            (end <= PAGE as u64).then_some(base + header.p_offset as usize)
-        })
+/// The build of the file whose first bytes are at `base`, as far as its first page tells; `None` also
+/// where nothing is mapped any more.
+pub(super) fn build_of(base: usize) -> Option<BuildId> {
+    #[repr(align(8))]
+    struct Page([u8; PAGE]);
+    let mut page = Page([0; PAGE]);
+    if !os::read_own(base, &mut page.0) {
+        return None;
     }
+    // SAFETY: the page is large and aligned enough for a header, and any bits are valid integers.
+    let header = unsafe { &*(page.0.as_ptr().cast::<libc::Elf64_Ehdr>()) };
+    let (offset, count) = (header.e_phoff as usize, usize::from(header.e_phnum));
+    let size = size_of::<libc::Elf64_Phdr>();
+    let end = offset.checked_add(count * size)?;
+    if header.e_ident[..4] != *b"\x7fELF"
+        || usize::from(header.e_phentsize) != size
+        || !offset.is_multiple_of(8)
+        || end > PAGE
+    {
+        return None;
+    }
+    // SAFETY: so many headers lie in the page, at a multiple of their alignment; any bits are valid.
+    let headers = unsafe {
+        core::slice::from_raw_parts(
+            page.0.as_ptr().add(offset).cast::<libc::Elf64_Phdr>(),
+            count,
+        )
+    };
+    of_headers(headers, |header| {
+        let start = usize::try_from(header.p_offset).ok()?;
+        page.0
+            .get(start..start.checked_add(header.p_filesz as usize)?)
+    })
 }
 
 /// The build of the program.
@@ -140,28 +157,35 @@ pub(super) fn program() -> Option<BuildId> {
             return None;
         }
         let headers = core::slice::from_raw_parts(start, count);
-        let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR);
-        let bias = own.map_or(0, |h| (start as usize).wrapping_sub(h.p_vaddr as usize));
-        of_headers(headers, |h| Some(bias.wrapping_add(h.p_vaddr as usize)))
+        // A program that is linked statically does not name its headers; they are in its first page.
+        let named = headers.iter().find(|h| h.p_type == libc::PT_PHDR);
+        let first = headers
+            .iter()
+            .find(|h| h.p_type == libc::PT_LOAD && h.p_offset == 0);
+        let at = start as usize;
+        let bias = match (named, first) {
+            (Some(named), _) => at.wrapping_sub(named.p_vaddr as usize),
+            (None, Some(first)) => (at & !(PAGE - 1)).wrapping_sub(first.p_vaddr as usize),
+            (None, None) => return None,
+        };
+        of_headers(headers, |h| {
+            let start = bias.wrapping_add(h.p_vaddr as usize) as *const u8;
+            Some(core::slice::from_raw_parts(start, h.p_filesz as usize))
+        })
     }
 }
 
-/// Finds the build id in one of the notes, whose address `at` tells.
-///
-/// # Safety
-/// Where `at` says so, as many bytes as the header's `p_filesz` can be read.
-unsafe fn of_headers(
+/// Finds the build id in one of the notes, whose content `at` tells.
+fn of_headers<'a>(
     headers: &[libc::Elf64_Phdr],
-    at: impl Fn(&libc::Elf64_Phdr) -> Option<usize>,
+    at: impl Fn(&libc::Elf64_Phdr) -> Option<&'a [u8]>,
 ) -> Option<BuildId> {
     const BUILD_ID: u32 = 3;
     headers
         .iter()
         .filter(|header| header.p_type == libc::PT_NOTE)
         .find_map(|header| {
-            let start = at(header)? as *const u8;
-            // SAFETY: the caller's.
-            let mut notes = unsafe { core::slice::from_raw_parts(start, header.p_filesz as usize) };
+            let mut notes = at(header)?;
             let word = |bytes: &[u8], i: usize| {
                 let word = bytes.get(4 * i..4 * i + 4)?;
                 Some(u32::from_ne_bytes(word.try_into().ok()?))
@@ -192,8 +216,7 @@ mod tests {
         let mut found = None;
         each(|image| {
             if image.code.contains(&here) {
-                // SAFETY: as `each` says; nothing is unmapped meanwhile.
-                found = Some((String::from(image.path), unsafe { build_of(image.base) }));
+                found = Some((String::from(image.path), build_of(image.base)));
             }
         });
         let (path, build) = found.unwrap();

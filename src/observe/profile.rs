@@ -19,9 +19,10 @@ use core::ptr::NonNull;
 use core::str::SplitAsciiWhitespace;
 
 use super::environment::say;
-use super::image::{self, BuildId};
+use super::image::{self, BuildId, sum};
 use super::path::{self, PATH_MAX, Path};
 use super::writer::{Printable, Writer};
+use crate::base::knobs;
 use crate::large::{self, Density, Lesson};
 use crate::learn::lifecycle::Phase;
 use crate::learn::sizes::{BINS, Sizes};
@@ -63,13 +64,6 @@ fn with_room<T>(f: impl FnOnce(&mut [u8]) -> Option<T>) -> Option<T> {
     // SAFETY: the reference has ended.
     unsafe { os::discard(start, LONGEST) };
     result
-}
-
-/// FNV-1a, of 64 bits: against damage, not against malice.
-fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// Loads the profile, if there is one.
@@ -119,7 +113,10 @@ fn parse(text: &[u8], build: &BuildId) -> Result<(), &'static str> {
     if lines.clone().any(|line| site(line).is_none()) {
         return Err(DAMAGED);
     }
-    monitor::resume(head.strategy, head.frozen, &head.ratings);
+    // What the user has set holds.
+    if knobs::ELO.get() && !monitor::was_started() {
+        monitor::resume(head.strategy, head.frozen, &head.ratings);
+    }
     image::each(|image| {
         let mut here = lines
             .clone()
@@ -129,13 +126,22 @@ fn parse(text: &[u8], build: &BuildId) -> Result<(), &'static str> {
         if here.peek().is_none() {
             return;
         }
-        // SAFETY: the program is starting, and unmaps nothing meanwhile.
-        let build = unsafe { image::build_of(image.base) };
+        let build = image::build_of(image.base);
         for site in here {
             let address = image.base.wrapping_add(site.offset);
             if build.is_some_and(|b| b.text() == site.build) && image.code.contains(&address) {
                 let key = large::site_key(address, site.grows);
-                large::learn(&Lesson { key, ..site.lesson }, address);
+                let credit = if knobs::CREDIT.get() {
+                    site.lesson.credit
+                } else {
+                    0
+                };
+                let lesson = Lesson {
+                    key,
+                    credit,
+                    ..site.lesson
+                };
+                large::teach(&lesson, address);
             }
         }
     });
@@ -223,7 +229,11 @@ pub(super) fn save() {
         let fd = os::create(temporary)?;
         let written = os::write_all(fd, &room[..len]);
         os::close(fd);
-        (written && os::rename(temporary, file)).then_some(())
+        let done = written && os::rename(temporary, file);
+        if !done {
+            os::unlink(temporary);
+        }
+        done.then_some(())
     });
     if saved.is_none() {
         say(format_args!(
@@ -272,8 +282,7 @@ fn write_body(out: &mut Writer<'_>, build: &BuildId) -> fmt::Result {
         large::each_lesson(|lesson| {
             let address = large::site_address(lesson.key).unwrap_or(0);
             if result.is_ok() && image.code.contains(&address) && !image.path.contains('\n') {
-                // SAFETY: `each` has just seen it, and who unloads code at exit has returned from it.
-                let build = build.get_or_insert_with(|| unsafe { image::build_of(image.base) });
+                let build = build.get_or_insert_with(|| image::build_of(image.base));
                 if let Some(build) = build {
                     result = writeln!(
                         out,

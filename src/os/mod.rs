@@ -454,7 +454,19 @@ pub(crate) fn now_ns() -> u64 {
 
 /// Nanoseconds of processor time that the process has used.
 pub(crate) fn process_ns() -> u64 {
-    let t = clock(libc::CLOCK_PROCESS_CPUTIME_ID);
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes the time. Not by libc, which would set errno where this is forbidden.
+    unsafe {
+        sys::call3(
+            libc::SYS_clock_gettime,
+            libc::CLOCK_PROCESS_CPUTIME_ID as usize,
+            &raw mut t as usize,
+            0,
+        );
+    }
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
@@ -463,7 +475,7 @@ fn clock(id: libc::clockid_t) -> libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: clock_gettime of libc reads the vDSO or asks the system, takes no lock and allocates nothing; it sets
+    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
     // errno only on failure, and these clocks exist on every kernel that we run on.
     unsafe { libc::clock_gettime(id, &mut t) };
     t
@@ -562,6 +574,39 @@ pub(crate) fn rename(from: &[u8], to: &[u8]) -> bool {
         )
     };
     result == 0
+}
+
+/// Removes a file; `path` ends with NUL.
+pub(crate) fn unlink(path: &[u8]) {
+    debug_assert_eq!(path.last(), Some(&0));
+    // SAFETY: the path is NUL-terminated.
+    unsafe { sys::call3(libc::SYS_unlink, path.as_ptr() as usize, 0, 0) };
+}
+
+/// Copies memory of this process from `start` on that may not be there. False if it is not, or if the
+/// system does not copy.
+pub(crate) fn read_own(start: usize, into: &mut [u8]) -> bool {
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: start as *mut libc::c_void,
+        iov_len: into.len(),
+    };
+    // SAFETY: the kernel writes to the buffer alone, and reads what can be read.
+    let copied = unsafe {
+        sys::call6(
+            libc::SYS_process_vm_readv,
+            process_id() as usize,
+            &raw const local as usize,
+            1,
+            &raw const remote as usize,
+            1,
+            0,
+        )
+    };
+    copied == into.len() as isize
 }
 
 /// Closes a descriptor of [`create`].

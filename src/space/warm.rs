@@ -22,8 +22,8 @@ pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 static OUT: AtomicUsize = AtomicUsize::new(0);
 /// See [`earned`].
 static EARNED: AtomicUsize = AtomicUsize::new(0);
-/// When memory last went back, in ms.
-static GAVE_AT: AtomicU64 = AtomicU64::new(0);
+/// Since when `OUT` is counted, in ms: at most twice as long as what went back can be missed.
+static SINCE: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
 /// What is earned is at most this, and this many times the floor: a process that goes idle after a burst
@@ -38,8 +38,14 @@ const HALF_LIFE: u64 = 1000;
 
 /// Notes that `bytes` went back to the system.
 pub(crate) fn gave_back(bytes: usize) {
-    OUT.fetch_add(bytes, Relaxed);
-    GAVE_AT.store(os::now_ms(), Relaxed);
+    let now = os::now_ms();
+    if now.saturating_sub(SINCE.load(Relaxed)) > learn::patience_ms().into() {
+        // What went back earlier was not wanted again soon: it was right to give it back.
+        SINCE.store(now, Relaxed);
+        OUT.store(bytes, Relaxed);
+    } else {
+        OUT.fetch_add(bytes, Relaxed);
+    }
 }
 
 /// Notes that `bytes` had to be had from the system. As far as as much had been given back, that
@@ -50,8 +56,7 @@ pub(crate) fn regret(bytes: usize) {
         return;
     }
     let now = os::now_ms();
-    if now.saturating_sub(GAVE_AT.load(Relaxed)) > learn::patience_ms().into() {
-        // It was not wanted again soon: it was right to give it back.
+    if now.saturating_sub(SINCE.load(Relaxed)) > 2 * u64::from(learn::patience_ms()) {
         OUT.store(0, Relaxed);
         return;
     }
