@@ -326,12 +326,21 @@ mod static_library {
         let library = static_library();
         let library = library.to_str().expect("cargo's paths are text");
         // The archive must be searched although a program calls malloc only through its libraries.
-        let all = [&["-Wl,-u,malloc", library], arguments].concat();
+        let all = [&["-Wl,-u,malloc,--build-id", library], arguments].concat();
         let executable = program.compile(kind, &all);
         // There is no shared library that could be asked which one serves.
         let mut command = test_command(&executable, Mode::Linked);
         command.env_remove("TEST_LIBRARY");
+        // Which build it is stands elsewhere in each kind of program.
+        let profile = executable.with_extension(format!("{kind}.profile"));
+        let _ = std::fs::remove_file(&profile);
+        command.env("HAKMEM_PROFILE", &profile);
         silent(&run(&mut command));
+        let saved = std::fs::read_to_string(&profile).expect("a profile was saved");
+        assert!(
+            saved.starts_with("hakmem profile 1\nbuild "),
+            "{name}: {saved}"
+        );
         let symbols = run(crate::command("nm").arg(&executable));
         symbols.must_succeed();
         assert!(
@@ -358,6 +367,11 @@ mod static_library {
         pass("fork_first", "static", &["-static"]);
         pass("fork_bare", "static", &["-static"]);
         pass("start_and_exit", "static", &["-static"]);
+    }
+
+    #[test]
+    fn c_in_static_program_anywhere() {
+        pass("start_and_exit", "static-pie", &["-static-pie"]);
     }
 
     #[test]
