@@ -336,24 +336,37 @@ pub(crate) fn check_accounts() -> Result<(), &'static str> {
 
 /// Bytes that are free beside the warm budget: in slabs of heaps and resident, in full magazines, and in
 /// mappings that sites have earned; about, because their owners go on.
+///
+/// Of many heaps a few are looked at in turn, and taken for all: whoever looks has a malloc to serve.
 fn free_beside() -> usize {
-    let mut bytes = large::earned_bytes();
-    let (inherited, mine) = (INHERITED.load(Relaxed), tls::heap());
-    each_heap(|heap| {
-        if heap.id <= inherited && !core::ptr::eq(heap, mine) {
-            // Its thread was the parent's: nobody can take what it holds.
-            return;
-        }
+    const AT_ONCE: u32 = 64;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |heap: *const Heap| {
         // SAFETY: racy reads of integers, of heaps that are never unmapped.
-        let (dirty, stacked) = unsafe {
-            (
-                (&raw const heap.dirty).read_volatile(),
-                (&raw const heap.stacked).read_volatile(),
-            )
-        };
-        bytes += dirty.max(0) as usize + stacked;
-    });
-    bytes
+        unsafe {
+            let dirty = (&raw const (*heap).dirty).read_volatile();
+            dirty.max(0) as usize + (&raw const (*heap).stacked).read_volatile()
+        }
+    };
+    let mut bytes = large::earned_bytes();
+    // What vanished threads of the parent process hold nobody can take.
+    let inherited = INHERITED.load(Relaxed);
+    let mine = tls::heap();
+    // SAFETY: a real heap that the thread-local word names is this thread's.
+    if Heap::is_real(mine) && unsafe { (*mine).id } <= inherited {
+        bytes += free(mine);
+    }
+    let all = count().saturating_sub(inherited);
+    let looks = all.min(AT_ONCE);
+    if looks == 0 {
+        return bytes;
+    }
+    let first = NEXT.fetch_add(looks, Relaxed);
+    let sum: usize = (0..looks)
+        .filter_map(|i| by_number(inherited + 1 + first.wrapping_add(i) % all))
+        .map(|heap| free(heap))
+        .sum();
+    bytes + sum / looks as usize * all as usize
 }
 
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.
