@@ -40,6 +40,7 @@
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
 
+#define STAMP_KEY UINT64_C(0x5bd1e9955bd1e995)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Takes a format and its arguments behind the condition: what the reader of a failure needs. */
@@ -194,6 +195,33 @@ static inline void repeat_addresses(void)
         return;
     execv("/proc/self/exe", arguments);
     CHECK(0, "execv of itself: %s", strerror(errno));
+}
+
+/* A block's size at both ends, and a byte on each page: as much is resident as is live. */
+static inline void stamp(unsigned char *block, size_t size)
+{
+    uint64_t word = size ^ STAMP_KEY;
+    size_t at;
+    for (at = 4096; at < size; at += 4096)
+        block[at] = (unsigned char)at;
+    memcpy(block, &word, 8);
+    memcpy(block + size - 8, &word, 8);
+}
+
+static inline size_t stamped_size(const unsigned char *block)
+{
+    uint64_t word;
+    memcpy(&word, block, 8);
+    return (size_t)(word ^ STAMP_KEY);
+}
+
+static inline void check_stamp(const unsigned char *block, size_t size)
+{
+    uint64_t word;
+    CHECK(stamped_size(block) == size, "%p has %zu bytes, not %zu", (const void *)block,
+          stamped_size(block), size);
+    memcpy(&word, block + size - 8, 8);
+    CHECK((word ^ STAMP_KEY) == size, "the end of %p, %zu bytes", (const void *)block, size);
 }
 
 static inline void sleep_ms(unsigned milliseconds)

@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 
 #define MAX_THREADS 16
-#define KEY UINT64_C(0x5bd1e9955bd1e995)
 
 /* Per cent of the bytes. */
 static const struct tier {
@@ -33,26 +32,6 @@ static struct worker workers[MAX_THREADS];
 static size_t threads = 2, heap, scale = 1;
 static pthread_barrier_t barrier;
 
-/* Its size at both ends, and a byte on each page. */
-static void stamp(unsigned char *block, size_t size)
-{
-    uint64_t word = size ^ KEY;
-    size_t at;
-    for (at = 4096; at < size; at += 4096)
-        block[at] = (unsigned char)at;
-    memcpy(block, &word, 8);
-    memcpy(block + size - 8, &word, 8);
-}
-
-static void verify(const struct slot *slot)
-{
-    uint64_t first, last;
-    memcpy(&first, slot->block, 8);
-    memcpy(&last, slot->block + slot->size - 8, 8);
-    CHECK((first ^ KEY) == slot->size && (last ^ KEY) == slot->size, "%p of %zu bytes",
-          (void *)slot->block, slot->size);
-}
-
 static void take(struct worker *worker, size_t tier)
 {
     struct slot *slot = &worker->slots[tier][worker->count[tier]++];
@@ -69,7 +48,7 @@ static void give(struct worker *worker, size_t tier)
 {
     struct slot *slots = worker->slots[tier];
     size_t place = next_random(&worker->random) % worker->count[tier];
-    verify(&slots[place]);
+    check_stamp(slots[place].block, slots[place].size);
     free(slots[place].block);
     worker->live[tier] -= slots[place].size;
     worker->replaced += slots[place].size;

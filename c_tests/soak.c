@@ -28,7 +28,6 @@
 #define EXCHANGED 256
 #define BATCH 64
 #define HISTORY 64
-#define KEY UINT64_C(0x5bd1e9955bd1e995)
 
 /* Shares are per cent: of the bytes that are live, and of the operations. */
 static const struct tier {
@@ -220,33 +219,6 @@ static void timed(struct seat *seat, const struct before *before, const char *ca
         spike(before, call, size, from, wall);
 }
 
-/* Size in front and behind, and a byte on each page: as much is resident as is live. */
-static void stamp(unsigned char *block, size_t size)
-{
-    uint64_t word = size ^ KEY;
-    size_t at;
-    for (at = 4096; at < size; at += 4096)
-        block[at] = (unsigned char)at;
-    memcpy(block, &word, 8);
-    memcpy(block + size - 8, &word, 8);
-}
-
-static size_t stamped_size(const unsigned char *block)
-{
-    uint64_t word;
-    memcpy(&word, block, 8);
-    return (size_t)(word ^ KEY);
-}
-
-static void verify(const unsigned char *block, size_t size)
-{
-    uint64_t word;
-    CHECK(stamped_size(block) == size, "%p has %zu bytes, not %zu", (const void *)block,
-          stamped_size(block), size);
-    memcpy(&word, block + size - 8, 8);
-    CHECK((word ^ KEY) == size, "the end of %p, %zu bytes", (const void *)block, size);
-}
-
 /* Sizes of the smallest tier wander, with their mean as it was: the classes in use change. */
 static size_t size_in(struct seat *seat, size_t tier)
 {
@@ -273,7 +245,7 @@ static void take(struct seat *seat, struct before *before, size_t tier)
     uint64_t from;
     if (how == 0 && tier > 0 && seat->count[tier] > 0) {
         slot = &seat->slots[tier][next_random(&seat->random) % seat->count[tier]];
-        verify(slot->block, slot->size);
+        check_stamp(slot->block, slot->size);
         from = begin(before);
         block = (unsigned char *)realloc(slot->block, size);
         timed(seat, before, "realloc", size, from);
@@ -310,7 +282,7 @@ static void give(struct seat *seat, struct before *before, size_t tier)
             return;
         slot.size = stamped_size(slot.block);
     }
-    verify(slot.block, slot.size);
+    check_stamp(slot.block, slot.size);
     from = begin(before);
     free(slot.block);
     timed(seat, before, "free", slot.size, from);
@@ -424,7 +396,7 @@ static int child(void)
     for (i = 0; i < EXCHANGED; i++)
         free(exchanged[i]);
     for (i = 0; i < COUNT(own); i++) {
-        verify(own[i], stamped_size(own[i]));
+        check_stamp(own[i], stamped_size(own[i]));
         free(own[i]);
     }
     return 0;
@@ -572,7 +544,7 @@ int main(int argc, char **argv)
         for (tier = 0; tier < TIERS; tier++)
             while (seats[i].count[tier] > 0) {
                 struct slot slot = seats[i].slots[tier][--seats[i].count[tier]];
-                verify(slot.block, slot.size);
+                check_stamp(slot.block, slot.size);
                 free(slot.block);
             }
     for (i = 0; i < EXCHANGED; i++)

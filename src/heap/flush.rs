@@ -46,9 +46,9 @@ const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
 
-/// What the full magazines of one heap may hold.
-fn share() -> usize {
-    warm::share(huge::HEAPS.load(Relaxed))
+/// Whether the full magazines of one heap may hold `bytes`.
+fn may_stack(bytes: usize) -> bool {
+    bytes <= STACKED_MIN || bytes <= warm::share(huge::HEAPS.load(Relaxed))
 }
 
 impl Heap {
@@ -77,8 +77,7 @@ impl Heap {
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
                 } else if state.stack.len < state.limit as u32
                     && !state.is_sparse(info)
-                    && (heap.stacked + info.magazine_bytes() <= STACKED_MIN
-                        || heap.stacked + info.magazine_bytes() <= share())
+                    && may_stack(heap.stacked + info.magazine_bytes())
                     && let Some(empty) = heap.empty_magazine()
                 {
                     heap.classes[number].stack.push(full);
