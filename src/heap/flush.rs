@@ -18,9 +18,9 @@ use crate::sync::primitive::{AtomicU32, AtomicU64};
 const STACK_BYTES: usize = 1 << 20;
 /// Magazines in it, at most.
 const STACK_MAX: usize = 64;
-/// Bytes in all stacks of a heap, at least; at most the heap's share of what may stay free in the process:
-/// who goes idle after a burst keeps its magazines.
-const STACKED_MIN: usize = 256 << 10;
+/// Bytes that all stacks of a heap may pin, at least; at most the heap's share of what may stay free in the
+/// process: who goes idle after a burst keeps its magazines.
+const PINNED_MIN: usize = 512 << 10;
 /// Empty magazines that a heap keeps.
 const SPARES: u32 = 16;
 /// Free bytes inside slabs in use that are not worth a look.
@@ -46,9 +46,9 @@ const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
 
-/// Whether the full magazines of one heap may hold `bytes`.
-fn may_stack(bytes: usize) -> bool {
-    bytes <= STACKED_MIN || bytes <= warm::share(huge::HEAPS.load(Relaxed))
+/// Bytes that so many free blocks of a class, here and there, may keep resident.
+fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
+    blocks * (info.size as usize).max(PAGE)
 }
 
 impl Heap {
@@ -77,7 +77,7 @@ impl Heap {
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
                 } else if state.stack.len < state.limit as u32
                     && !state.is_sparse(info)
-                    && may_stack(heap.stacked + info.magazine_bytes())
+                    && heap.may_stack(class)
                     && let Some(empty) = heap.empty_magazine()
                 {
                     heap.classes[number].stack.push(full);
@@ -91,6 +91,39 @@ impl Heap {
             above.write(block);
             heap.tops[number] = above;
         }
+    }
+
+    /// Whether one more full magazine of a class may stay; if so, it is charged for. Not only for its blocks: each
+    /// keeps a page resident, if nothing else does; but not for more than is free in the class's slabs. After
+    /// a burst that built up and dropped much, that is many times the blocks.
+    fn may_stack(&mut self, class: Class) -> bool {
+        let info = class.info();
+        let state = &mut self.classes[class.number()];
+        let stacked = (state.stack.len as usize + 1) * info.magazine as usize;
+        let used = (state.out as usize).saturating_sub(stacked);
+        let free = (state.slabs as usize * info.blocks as usize).saturating_sub(used);
+        let its = (free * info.size as usize).min(pages_of(stacked, info));
+        let pinned = self.pinned - state.pinned as usize + its;
+        let may = pinned <= PINNED_MIN || pinned <= warm::share(huge::HEAPS.load(Relaxed));
+        if may {
+            state.pinned = its as u32;
+            self.pinned = pinned;
+        }
+        may
+    }
+
+    /// Takes the full magazine right behind the loaded one of a class, for the caller to use or to give.
+    #[inline]
+    pub(super) fn unstack(&mut self, class: Class) -> Option<magazine::Magazine> {
+        let info = class.info();
+        let state = &mut self.classes[class.number()];
+        let full = state.stack.pop()?;
+        self.stacked -= info.magazine_bytes();
+        let left = pages_of(state.stack.len as usize * info.magazine as usize, info);
+        let less = (state.pinned as usize).saturating_sub(left);
+        state.pinned -= less as u32;
+        self.pinned -= less;
+        Some(full)
     }
 
     /// Empties the loaded magazine of a class, and learns how many full ones it should have kept.
@@ -125,8 +158,7 @@ impl Heap {
         unsafe {
             self.empty_into_slabs(class);
             for _ in 0..also {
-                if let Some(full) = self.classes[number].stack.pop() {
-                    self.stacked -= info.magazine_bytes();
+                if let Some(full) = self.unstack(class) {
                     self.spare.push(magazine::of(self.tops[number]));
                     magazine::clear(full, info);
                     self.tops[number] = full.add(MAGAZINE_MAX);
@@ -288,10 +320,9 @@ impl Heap {
         unsafe {
             loop {
                 self.empty_into_slabs(class);
-                let Some(full) = self.classes[number].stack.pop() else {
+                let Some(full) = self.unstack(class) else {
                     break;
                 };
-                self.stacked -= class.info().magazine_bytes();
                 with(self, magazine::of(self.tops[number]));
                 magazine::clear(full, class.info());
                 self.tops[number] = full.add(MAGAZINE_MAX);

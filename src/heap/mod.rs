@@ -40,6 +40,8 @@ pub(crate) struct ClassState {
     full: *mut Slab,
     /// Full magazines behind the loaded one.
     stack: magazine::List,
+    /// Bytes that those keep resident, at most, as of when the last one went there; 0 without any.
+    pinned: u32,
     /// How many may be there.
     limit: u16,
     /// Blocks of the next refill.
@@ -69,6 +71,7 @@ impl ClassState {
             partial_end: null_mut(),
             full: null_mut(),
             stack: magazine::List::new(),
+            pinned: 0,
             limit: 1,
             want: 0,
             slabs: 0,
@@ -134,6 +137,8 @@ pub(crate) struct Heap {
     spare: magazine::List,
     /// Bytes of the blocks in full magazines behind the loaded ones.
     stacked: usize,
+    /// The sum of the classes' `pinned`: what those magazines may keep from going back, at most.
+    pinned: usize,
     outbox: Outbox,
     /// The block that realloc grew last, and how many times in a row it did.
     grown: (*mut u8, u8),
@@ -194,6 +199,7 @@ const fn nobody() -> Heap {
         slab_bytes: 0,
         spare: magazine::List::new(),
         stacked: 0,
+        pinned: 0,
         outbox: Outbox::new(),
         grown: (null_mut(), 0),
         // SAFETY: a zeroed front is empty, by its own word.
@@ -358,11 +364,15 @@ impl Heap {
 
     /// Checks the invariants of what this heap owns. Its own thread calls this.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let mut stacked = 0;
+        let (mut stacked, mut pinned) = (0, 0);
         for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];
             let mut count = 0;
             stacked += state.stack.len as usize * info.magazine_bytes();
+            pinned += state.pinned as usize;
+            if state.stack.len == 0 && state.pinned != 0 {
+                return Err("a class without full magazines is charged for some");
+            }
             for (head, wanted) in [
                 (state.partial, crate::slab::State::Partial),
                 (state.full, crate::slab::State::Full),
@@ -389,7 +399,7 @@ impl Heap {
                 return Err("a heap has lost a slab");
             }
         }
-        if stacked != self.stacked {
+        if (stacked, pinned) != (self.stacked, self.pinned) {
             return Err("what full magazines hold is not what they are counted for");
         }
         Ok(())

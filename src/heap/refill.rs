@@ -30,9 +30,8 @@ impl Heap {
             let heap = &mut *this;
             let number = class.number();
             let info = class.info();
-            if let Some(full) = heap.classes[number].stack.pop() {
+            if let Some(full) = heap.unstack(class) {
                 heap.counts.from_stack += 1;
-                heap.stacked -= info.magazine_bytes();
                 let old = heap.tops[number];
                 magazine::clear(full, info);
                 heap.tops[number] = full.add(MAGAZINE_MAX);

@@ -13,7 +13,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::bits::Bits;
-use super::policy::{self, RUN_PAGES};
+use super::policy::RUN_PAGES;
 use super::runs::PURGED;
 use super::word::WordCell;
 use crate::base::size::SLOT_PAGES;
@@ -214,8 +214,9 @@ impl Runs {
                 self.regretted_ms = now;
             }
         } else if self.earned > 0 {
+            self.earned = self.earned.min(warm::earned_max());
             let idle = now.wrapping_sub(self.regretted_ms);
-            let half_life = policy::earned_ms(learn::patience_ms());
+            let half_life = pace::stay_ms(learn::patience_ms());
             if idle >= half_life {
                 self.earned = pace::lapse(self.earned, idle.into(), half_life.into());
                 self.regretted_ms = now;

@@ -3,6 +3,7 @@
 
 use crate::base::size::{SLOT_PAGES, SLOT_SHIFT};
 use crate::base::{PAGE, SLOT, SMALL_MAX, SUPERSLAB, align_up};
+use crate::learn::pace;
 
 /// The largest request that is served by page runs.
 pub(super) const RUN_MAX: usize = 1 << 20;
@@ -25,20 +26,12 @@ const EARNED_FLOORS: usize = 10;
 pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
-/// An earned block that nobody took for this long has to go: twice as long as a block may be away
-/// and still be missed.
-pub(super) fn earned_ms(patience: u32) -> u32 {
-    (2 * patience).clamp(250, 2000)
+/// An earned mapping that nobody took for this long has to go. One in huge pages comes back at a quarter of the
+/// cost, at most.
+pub(super) fn earned_mapping_ms(patience: u32, huge: bool) -> u32 {
+    pace::stay_ms(if huge { patience / 4 } else { patience })
 }
 
-/// The same for a mapping: one in huge pages comes back eight times as cheaply, at least.
-pub(super) fn earned_mapping_ms(patience: u32, huge: bool) -> u32 {
-    if huge {
-        (patience / 4).max(100)
-    } else {
-        earned_ms(patience)
-    }
-}
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The

@@ -83,10 +83,21 @@ impl Cost {
         self.missed.saturating_add(self.given.min(self.missed))
     }
 
-    /// The bytes whose rent at `price` is what was paid for not keeping them.
+    /// The bytes whose rent at `price`, beside the rent that was paid, would be what was paid for not keeping
+    /// them.
     pub(crate) fn affords(&self, price: u64) -> usize {
-        let bytes = (u128::from(self.avoidable()) << 30) / u128::from(price.max(1));
+        let more = self.avoidable().saturating_sub(self.rent(price));
+        let bytes = (u128::from(more) << 30) / u128::from(price.max(1));
         bytes.min(1 << 46) as usize
+    }
+
+    /// What of `bytes` would be kept if the rent at `price` were to be what was paid for not keeping more.
+    pub(crate) fn share_worth(&self, bytes: usize, price: u64) -> usize {
+        let (avoidable, rent) = (self.avoidable(), self.rent(price));
+        if avoidable >= rent {
+            return bytes;
+        }
+        (bytes as u128 * u128::from(avoidable) / u128::from(rent)) as usize
     }
 
     /// Whether more should be kept, rather than less; `None` where it makes no difference.

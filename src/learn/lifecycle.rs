@@ -32,6 +32,9 @@ const NOTHING: u64 = 20;
 /// How often something else than the best is tried, in per mille: at first, and in the end.
 const EPSILON: (u32, u32) = (100, 10);
 
+/// Downwards it goes by so many at a time: what would be missed there can only be found out.
+const STEPS_DOWN: usize = 3;
+
 /// How strategies are chosen while learning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Explore {
@@ -317,10 +320,10 @@ impl Lifecycle {
     }
 
     /// A strategy that the window's cost points to and that has not been tried, if the one in force is the
-    /// cheapest so far: what is behind one that was dearer is not looked for. Upwards, it may keep as much more
-    /// as has a rent of what was paid for not keeping it, so a change is followed at once, and at no more
-    /// than twice the cost; but no further than half the way to one that has been tried. Downwards there is
-    /// no haste.
+    /// cheapest so far: what is behind one that was dearer is not looked for. It is the one with which rent would
+    /// be what is paid for not keeping more, if what is paid stayed as it is: so a change is followed at once,
+    /// and at no more than twice the cost; but no further than half the way to one that has been tried, and one
+    /// step downwards where nothing was missed, which says nothing of what would be.
     fn untried(&self, window: &Window) -> Option<usize> {
         let now = &self.arms[self.strategy];
         let known = |i: &usize| self.arms[*i].known;
@@ -329,11 +332,23 @@ impl Lifecycle {
         if (0..STRATEGIES).filter(known).any(cheaper) {
             return None;
         }
+        let floor = strategy::floor_of(self.strategy);
         if !window.cost.wants_more(window.price)? {
-            return self.strategy.checked_sub(1).filter(|i| !known(i));
+            let lowest = self.strategy.saturating_sub(STEPS_DOWN);
+            let target = window.cost.share_worth(floor, window.price);
+            let mut below = (lowest..self.strategy).rev();
+            let far = below
+                .clone()
+                .find(|i| target == 0 || strategy::floor_of(*i) <= target)
+                .unwrap_or(lowest);
+            let far = match below.find(known) {
+                Some(tried) => far.max((self.strategy + tried).div_ceil(2)),
+                None => far,
+            };
+            return (far < self.strategy).then_some(far);
         }
         let above = self.strategy + 1..STRATEGIES;
-        let target = strategy::floor_of(self.strategy) + window.cost.affords(window.price);
+        let target = floor + window.cost.affords(window.price);
         let far = above
             .clone()
             .find(|i| strategy::floor_of(*i) >= target)

@@ -45,10 +45,12 @@ pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
 /// What a GiB that was kept free cost in the last window; see [`cost::price`].
 static PRICE: AtomicU64 = AtomicU64::new(0);
 
-/// See [`patience_ms`]: bounds, and what it is until a window has ended.
+/// See [`patience_ms`]: bounds, and what it is until a window has ended, which is what it comes to in a process
+/// that keeps a processor busy half of the time.
 const SHORTEST_PATIENCE_MS: u32 = 50;
 pub(crate) const LONGEST_PATIENCE_MS: u32 = 1000;
-static PATIENCE: AtomicU32 = AtomicU32::new(LONGEST_PATIENCE_MS);
+const FIRST_PATIENCE_MS: u32 = 150;
+static PATIENCE: AtomicU32 = AtomicU32::new(FIRST_PATIENCE_MS);
 
 /// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
 static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());

@@ -11,6 +11,12 @@ pub(crate) fn earn(earned: usize, missed: usize, most: usize) -> usize {
     earned.saturating_add(missed).min(most)
 }
 
+/// For how long, in ms, memory that was earned may stay without being wanted, or missed: until its rent is what
+/// a fault costs, within reason. `patience_ms` is of [`super::cost`].
+pub(crate) fn stay_ms(patience_ms: u32) -> u32 {
+    patience_ms.clamp(100, 1000)
+}
+
 /// What is left of what was earned when nothing was missed for `idle_ms`, and half of it lapses in
 /// `half_life_ms`.
 pub(crate) fn lapse(earned: usize, idle_ms: u64, half_life_ms: u64) -> usize {

@@ -234,8 +234,9 @@ pub(super) static KNOBS: [Knob; 29] = [
             or: Some(("learned", strategy::LEARNED)),
         },
         default: "learned",
-        meaning: "MiB of free memory that may stay resident however little is in use. Strategies are \
-                  about nothing else: with a number, it does not matter which is in force.",
+        meaning: "MiB of free memory that may stay resident however little is in use, and by that a bound for \
+                  what may be earned on top. Strategies are about nothing else: with a number, it does not \
+                  matter which is in force.",
     },
     Knob {
         name: "WARM_PERCENT",

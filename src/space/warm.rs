@@ -26,15 +26,15 @@ static EARNED: AtomicUsize = AtomicUsize::new(0);
 static SINCE: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
-/// What is earned is at most this, and this many times the floor: a process that goes idle after a burst
-/// keeps it, and the strategy in force is the one that has to answer for that.
+/// What is earned is at most this, and this many times the floor and a part of what is in use: a process that
+/// goes idle after a burst keeps it, and the strategy in force is the one that has to answer for that.
 const EARNED_MAX: usize = 32 << 20;
 /// See [`EARNED_MAX`].
-const EARNED_FLOORS: usize = 4;
+const EARNED_FLOORS: usize = 2;
+/// See [`EARNED_MAX`].
+const EARNED_PART: usize = 8;
 /// See [`of_limit`].
 const PART_OF_LIMIT: usize = 16;
-/// After this many ms without a miss, half of what was earned lapses.
-const HALF_LIFE: u64 = 1000;
 
 /// Notes that `bytes` went back to the system.
 pub(crate) fn gave_back(bytes: usize) {
@@ -76,7 +76,8 @@ pub(crate) fn regret(bytes: usize) {
 
 /// What may be earned at most, of slabs and of runs each.
 pub(crate) fn earned_max() -> usize {
-    of_limit((learn::warm_floor() * EARNED_FLOORS).min(EARNED_MAX))
+    let live = LIVE.load(Relaxed).max(0) as usize;
+    of_limit((learn::warm_floor() * EARNED_FLOORS + live / EARNED_PART).min(EARNED_MAX))
 }
 
 /// Bytes that may stay resident because as much was missed lately when it did not: a program that
@@ -87,10 +88,11 @@ pub(crate) fn earned() -> usize {
         return 0;
     }
     let (now, missed) = (os::now_ms(), MISSED_AT.load(Relaxed));
-    if now.saturating_sub(missed) < HALF_LIFE {
-        return earned;
+    let half_life = pace::stay_ms(learn::patience_ms()).into();
+    if now.saturating_sub(missed) < half_life {
+        return earned.min(earned_max());
     }
-    let left = pace::lapse(earned, now - missed, HALF_LIFE);
+    let left = pace::lapse(earned, now - missed, half_life);
     EARNED.store(left, Relaxed);
     MISSED_AT.store(now, Relaxed);
     left
