@@ -143,6 +143,21 @@ mod tests {
         assert_eq!(rent.total(PRICE), 585);
         assert_eq!(Cost::default().wants_more(PRICE), None);
         assert!(faults.affords(PRICE).abs_diff(4 << 20) < 1 << 17);
+        assert_eq!(faults.share_worth(1 << 20, PRICE), 1 << 20);
+        // With three quarters of that rent paid already, a quarter is left to be worth it.
+        let both = Cost::of(2000, 1000, 1200, 0, (3 << 10) * 2000);
+        assert!(both.affords(PRICE).abs_diff(1 << 20) < 1 << 18);
+        // Twice the rent that would be worth it: half as much.
+        let rich = Cost::of(2000, 1000, 1200, 0, (8 << 10) * 2000);
+        assert_eq!(
+            (rich.affords(PRICE), rich.wants_more(PRICE)),
+            (0, Some(false))
+        );
+        assert!(rich.share_worth(1 << 20, PRICE).abs_diff(1 << 19) < 1 << 15);
+        assert_eq!(
+            Cost::of(1000, 0, 1, 0, 1 << 30).share_worth(1 << 20, PRICE),
+            0
+        );
         let given = Cost::of(2000, 0, 1200, 10_000_000, 2000);
         assert_eq!((given.total(PRICE), given.wants_more(PRICE)), (5000, None));
         assert_eq!(
