@@ -29,7 +29,7 @@ mod shelf;
 mod sites;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod whale;
 mod word;
 

@@ -394,4 +394,31 @@ mod tests {
         assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
         assert_eq!((monitor.kib_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
     }
+
+    /// A fork while another thread shows a window: in the child that thread will never let go.
+    #[test]
+    fn a_child_recovers_the_lock_of_a_vanished_thread_and_learns_anew() {
+        use crate::large::tests::in_child;
+        extern crate std;
+        for held in [false, true] {
+            assert!(in_child(|| {
+                MONITOR.lock().lifecycle.windows = 7;
+                if held {
+                    let thread = std::thread::spawn(|| core::mem::forget(MONITOR.lock()));
+                    let stuck = thread.join().is_ok() && MONITOR.try_lock().is_none();
+                    assert!(stuck);
+                }
+                // SAFETY: no other thread exists.
+                unsafe { after_fork() };
+                let Some(mut monitor) = MONITOR.try_lock() else {
+                    return false;
+                };
+                // What a thread was in the middle of is forgotten; what was whole is kept.
+                let known = monitor.lifecycle.windows == if held { 0 } else { 7 };
+                // The clock of the window is the child's own.
+                monitor.began_ms = 1;
+                known && monitor.look(1000, 0, 0, 0).is_none() && monitor.began_ms == 1000
+            }));
+        }
+    }
 }

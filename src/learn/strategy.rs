@@ -1,6 +1,8 @@
 //! The strategies there are, and the one in force: an immutable [`Policy`] behind one pointer.
 
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::sync::primitive::AtomicPtr;
 
 /// Strategies there are.
 pub(crate) const STRATEGIES: usize = 12;
@@ -48,7 +50,29 @@ static POLICIES: [Policy; STRATEGIES] = {
 };
 
 /// The policy in force. Readers never wait, and what they have read stays as it is.
-static CURRENT: AtomicPtr<Policy> = AtomicPtr::new((&raw const POLICIES[START]).cast_mut());
+///
+/// # Invariants
+/// The pointer is to a constant that was there before any thread that reads it: nobody writes what it
+/// points to, so there is nothing that the pointer would have to publish, and its order does not matter.
+struct InForce<P: Sync + 'static>(AtomicPtr<P>);
+
+impl<P: Sync> InForce<P> {
+    const fn new(policy: &'static P) -> Self {
+        Self(AtomicPtr::new((&raw const *policy).cast_mut()))
+    }
+
+    fn set(&self, policy: &'static P) {
+        self.0.store((&raw const *policy).cast_mut(), Relaxed);
+    }
+
+    #[inline]
+    fn get(&self) -> &'static P {
+        // SAFETY: always one of those that `new` and `set` were given.
+        unsafe { &*self.0.load(Relaxed) }
+    }
+}
+
+static CURRENT: InForce<Policy> = InForce::new(&POLICIES[START]);
 
 /// Not a floor of the user's.
 pub(crate) const LEARNED: usize = usize::MAX;
@@ -63,7 +87,7 @@ pub(super) fn floor_of(number: usize) -> usize {
 /// Puts strategy `number` in force.
 pub(crate) fn set(number: usize) {
     if let Some(policy) = POLICIES.get(number) {
-        CURRENT.store((&raw const *policy).cast_mut(), Relaxed);
+        CURRENT.set(policy);
     }
 }
 
@@ -71,11 +95,7 @@ pub(crate) fn set(number: usize) {
 #[inline]
 pub(crate) fn warm_floor() -> usize {
     match USERS_FLOOR.load(Relaxed) {
-        LEARNED => {
-            // SAFETY: the pointer is always to a static; policies are constants, so there is nothing
-            // that the pointer would have to publish.
-            unsafe { (*CURRENT.load(Relaxed)).warm_floor }
-        }
+        LEARNED => CURRENT.get().warm_floor,
         bytes => bytes,
     }
 }
@@ -94,5 +114,85 @@ mod tests {
         let ratio = |i: usize| POLICIES[i + 1].warm_floor as f64 / POLICIES[i].warm_floor as f64;
         assert!((0..STRATEGIES - 1).all(|i| (1.45..1.47).contains(&ratio(i))));
         assert_eq!(POLICIES[STRATEGIES - 1].warm_floor, 32 << 20);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::primitive;
+    use loom::{cell::UnsafeCell, thread};
+    use std::boxed::Box;
+    extern crate std;
+
+    /// Two words that belong together; loom sees a read that nothing orders behind the write.
+    struct Pair(UnsafeCell<(usize, usize)>);
+    // SAFETY: loom checks it.
+    unsafe impl Sync for Pair {}
+
+    fn pair(value: usize) -> &'static Pair {
+        Box::leak(Box::new(Pair(UnsafeCell::new((value, value)))))
+    }
+
+    fn read(in_force: &InForce<Pair>) -> usize {
+        let policy = in_force.get();
+        // SAFETY: loom checks that nobody writes.
+        let (a, b) = policy.0.with(|pair| unsafe { *pair });
+        assert_eq!(a, b, "half of one policy and half of another");
+        // What has been read stays, whatever is in force by now.
+        // SAFETY: as above.
+        assert_eq!(policy.0.with(|pair| unsafe { *pair }), (a, b));
+        a
+    }
+
+    fn in_force(policy: &'static Pair) -> &'static InForce<Pair> {
+        let in_force: &'static _ = Box::leak(Box::new(InForce::new(policy)));
+        // So that loom knows the word before there are threads.
+        in_force.get();
+        in_force
+    }
+
+    /// Two threads put constants in force, and two read.
+    #[test]
+    fn readers_see_whole_policies() {
+        primitive::model(
+            Some(3),
+            || (),
+            || {
+                let policies = [pair(0), pair(1), pair(2)];
+                let in_force = in_force(policies[0]);
+                let setters = [1, 2].map(|i| {
+                    let policy = policies[i];
+                    thread::spawn(move || in_force.set(policy))
+                });
+                let reader = thread::spawn(move || read(in_force));
+                assert!(read(in_force) <= 2 && reader.join().unwrap() <= 2);
+                for setter in setters {
+                    setter.join().unwrap();
+                }
+                assert_ne!(read(in_force), 0, "the last one set is in force");
+            },
+        );
+    }
+
+    /// The invariant is needed: what is written after its readers began is not theirs to see.
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn a_policy_that_is_written_late_is_caught() {
+        primitive::model(
+            Some(3),
+            || (),
+            || {
+                let late = pair(1);
+                let in_force = in_force(pair(0));
+                let setter = thread::spawn(move || {
+                    // SAFETY: it is not: that is what loom is to find.
+                    late.0.with_mut(|pair| unsafe { *pair = (2, 2) });
+                    in_force.set(late);
+                });
+                read(in_force);
+                setter.join().unwrap();
+            },
+        );
     }
 }

@@ -40,7 +40,7 @@ fn alone(f: impl FnOnce()) {
 }
 
 /// Runs `f` in a child process, and tells whether it said and ended well.
-fn in_child(f: impl FnOnce() -> bool) -> bool {
+pub(crate) fn in_child(f: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child ends without returning to the test harness.
     unsafe {
         let pid = libc::fork();
