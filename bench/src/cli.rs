@@ -168,7 +168,15 @@ struct Run {
 
 /// Does what the command line says.
 pub(crate) fn main() -> Result<()> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if matches!(
+        command,
+        Command::List | Command::Report { .. } | Command::Compare { .. }
+    ) {
+        // `| head` is not a panic. Those who measure write to programs that may end first, and say so.
+        sigpipe::reset();
+    }
+    match command {
         Command::List => {
             list();
             Ok(())
