@@ -481,6 +481,8 @@ fn worse(cost: u64, than: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    extern crate std;
+    use std::vec::Vec;
 
     /// A program that uses half a processor and 128 MiB, at half weight, at some scale.
     const PRICE: u64 = 150_000;
@@ -640,5 +642,67 @@ mod tests {
             (Phase::Frozen, first.strategy)
         );
         assert_eq!((second.changes, second.relearned), (0, 0));
+    }
+
+    /// What one program's windows cost, by strategy, and what a GiB cost in them: the traces say how they were
+    /// recorded.
+    fn recorded(text: &str) -> ([Vec<Cost>; STRATEGIES], u64) {
+        let windows: Vec<[u64; 6]> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let mut numbers = line.split(' ').map(|n| n.parse().unwrap());
+                core::array::from_fn(|_| numbers.next().unwrap())
+            })
+            .collect();
+        let sum = |column: usize| windows.iter().map(|w| w[column]).sum::<u64>();
+        let price = (sum(4) << 20) / sum(5);
+        let traces = core::array::from_fn(|i| {
+            let floor = strategy::floor_of(i) as u64;
+            let distance = |w: &&[u64; 6]| (w[0] << 20).abs_diff(floor);
+            let nearest = windows.iter().min_by_key(distance).unwrap()[0];
+            let its = windows.iter().filter(|w| w[0] == nearest);
+            its.map(|&[_, _, missed, given, _, kib]| Cost {
+                missed,
+                given,
+                kept: kib << 10,
+            })
+            .collect()
+        });
+        (traces, price)
+    }
+
+    /// Windows of a real program differ from one to the next as much as strategies do.
+    #[test]
+    fn recorded_programs_cost_little_more_than_with_their_best_strategy() {
+        for (name, text) in [
+            ("bursts", include_str!("traces/bursts.txt")),
+            ("vectors", include_str!("traces/vectors.txt")),
+        ] {
+            let (traces, price) = recorded(text);
+            let mean = |trace: &Vec<Cost>| {
+                trace.iter().map(|cost| cost.total(price)).sum::<u64>() / trace.len() as u64
+            };
+            let best = traces.iter().map(mean).min().unwrap();
+            for (explore, per_cent) in [(Explore::Epsilon, 110), (Explore::Ucb1, 120)] {
+                let mut life = Lifecycle::NEW;
+                life.set_explore(explore);
+                let (mut sum, n) = (0, 200);
+                for k in 0..n {
+                    let trace = &traces[life.strategy];
+                    let cost = trace[k % trace.len()];
+                    sum += cost.total(price);
+                    life.see(&Window {
+                        price,
+                        ..window(cost, 10)
+                    });
+                }
+                let learned = sum / n as u64;
+                assert!(
+                    learned * 100 <= best * per_cent,
+                    "{name}, {explore:?}: {learned} for {best}"
+                );
+            }
+        }
     }
 }

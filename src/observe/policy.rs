@@ -93,12 +93,13 @@ pub(super) fn table(out: &mut Writer<'_>) -> fmt::Result {
 /// A line about the window that has ended.
 pub(super) fn say_window(life: &Lifecycle) {
     say(format_args!(
-        "hakmem: window {}: cost {} ns/ms (missed {}, given {}, rent {}), {} {}",
+        "hakmem: window {}: cost {} ns/ms (missed {}, given {}, rent {} for {} KiB), {} {}",
         life.windows,
         life.last.total(life.price),
         life.last.missed,
         life.last.given,
         life.last.rent(life.price),
+        life.last.kept >> 10,
         life.phase.name(),
         strategy::NAMES[life.strategy]
     ));
