@@ -193,3 +193,19 @@ fn munmap_guarded() {
         &GUARDED,
     );
 }
+
+/// What was learned is loaded from the life before, and saved for the next.
+#[test]
+fn mmap_with_a_profile() {
+    let profile = scratch("failing_calls.profile").join("profile");
+    let profile = profile.to_str().expect("a path of ours");
+    every(
+        "mmap with a profile",
+        libc::SYS_mmap,
+        libc::ENOMEM,
+        (40, 30),
+        &[("HAKMEM_PROFILE", profile)],
+    );
+    let saved = std::fs::read_to_string(profile).expect("lives that end well save what they know");
+    assert!(saved.starts_with("hakmem"), "{saved}");
+}
