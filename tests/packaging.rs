@@ -310,6 +310,21 @@ fn operators_have_addresses_of_their_own() {
     assert_ne!(address("_ZdlPv"), address("_ZdaPv"));
 }
 
+/// The compiler's shim in front of a Rust program's allocator is seen through.
+#[test]
+fn functions_of_a_rust_program_are_call_sites() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let sites = run(Command::new(cargo)
+        .args(["run", "--release", "--quiet", "--example", "sites"])
+        .current_dir(root()));
+    // What is at hand in a thread is handed out without being counted.
+    let large = sites.lines().filter(|line| {
+        let takes = line.split_once(' ').and_then(|(n, _)| n.parse().ok());
+        takes.is_some_and(|n: u32| n >= 3)
+    });
+    assert_eq!(large.count(), 3, "{sites}");
+}
+
 fn launcher() -> Command {
     let target = library()
         .parent()

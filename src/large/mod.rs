@@ -29,7 +29,7 @@ mod shelf;
 mod sites;
 mod store;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod whale;
 mod word;
 

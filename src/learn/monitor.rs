@@ -398,7 +398,7 @@ mod tests {
     /// A fork while another thread shows a window: in the child that thread will never let go.
     #[test]
     fn a_child_recovers_the_lock_of_a_vanished_thread_and_learns_anew() {
-        use crate::large::tests::in_child;
+        use crate::os::process::in_child;
         extern crate std;
         for held in [false, true] {
             assert!(in_child(|| {

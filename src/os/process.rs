@@ -106,6 +106,22 @@ pub(crate) fn copied() {
     let _ = HERE.compare_exchange(KNOWN, NEW, Relaxed, Relaxed);
 }
 
+/// Runs `f` in a child process, and tells whether it said and ended well.
+#[cfg(test)]
+pub(crate) fn in_child(f: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child ends without returning to the test harness.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let good = f();
+            libc::_exit(if good { 7 } else { 1 });
+        }
+        let mut status = 0;
+        libc::waitpid(pid, &mut status, 0);
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
 
 use super::*;
+use crate::os::process::in_child;
 use crate::space::map::{self, Kind};
 
 /// Runs a test in a child process, where nobody else uses large blocks, counts system calls, or
@@ -37,21 +38,6 @@ fn alone(f: impl FnOnce()) {
         result.is_ok()
     });
     assert!(good, "see what the child wrote");
-}
-
-/// Runs `f` in a child process, and tells whether it said and ended well.
-pub(crate) fn in_child(f: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child ends without returning to the test harness.
-    unsafe {
-        let pid = libc::fork();
-        if pid == 0 {
-            let good = f();
-            libc::_exit(if good { 7 } else { 1 });
-        }
-        let mut status = 0;
-        libc::waitpid(pid, &mut status, 0);
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
-    }
 }
 
 fn new_front() -> Box<Front> {
