@@ -12,7 +12,8 @@
  * page tables were copied and the kernel's locks on shared pages are shared, while a thread ends and
  * gives back its stack, or by somebody who waits for a processor meanwhile, with a lock or in the
  * kernel. From ten minutes on there must be no other such call, unless the same happens to a thread
- * that only maps and unmaps memory; and what is resident must not drift by 1 % after the first twelfth.
+ * that only maps and unmaps memory; and what is resident must not drift by 1 % an hour, from the second quarter
+ * of the time to the last: until then blocks of all classes find their places, which takes minutes at this pace.
  */
 #include "check.h"
 
@@ -504,7 +505,7 @@ int main(int argc, char **argv)
         if (resident > most)
             most = resident;
         /* Two windows of equal length after the warm-up, a whole number of turns of the sizes. */
-        if (second > seconds / 12 && (second - seconds / 12) * 4 <= seconds) {
+        if (second > seconds / 4 && second <= seconds / 2) {
             early += (double)resident;
             early_count++;
         }
@@ -524,7 +525,8 @@ int main(int argc, char **argv)
            " the allocator's\n",
            waited, held_up, forking, ending, plain, ours);
     if (early_count > 0 && late_count > 0) {
-        double drift = (late / (double)late_count) / (early / (double)early_count) - 1;
+        /* Of the whole time; half of it is between the two windows. */
+        double drift = 2 * ((late / (double)late_count) / (early / (double)early_count) - 1);
         printf("resident %.2f MiB early, %.2f MiB late: drift %+.2f %%; at most %.2f MiB of %.2f "
                "MiB live\n",
                early / (double)early_count / 1024, late / (double)late_count / 1024, drift * 100,

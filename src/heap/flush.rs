@@ -335,7 +335,8 @@ impl Heap {
         let kept = self.slab_bytes - self.holes.min(self.slab_bytes);
         let dirty = self.dirty.max(0) as usize;
         let used = kept.saturating_sub(dirty);
-        dirty > (used / 2).max(HOLES_MIN) + warm::earned() && self.freed > (used + dirty) / 8
+        let earned = warm::earned() / huge::HEAPS.load(Relaxed).max(1);
+        dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
     /// Gives back pages inside slabs in use of which every block is free; all of them, or only

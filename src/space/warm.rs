@@ -28,7 +28,7 @@ static SINCE: AtomicU64 = AtomicU64::new(0);
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
 /// What is earned is at most this, and this many times the floor and a part of what is in use: a process that
 /// goes idle after a burst keeps it, and the strategy in force is the one that has to answer for that.
-const EARNED_MAX: usize = 32 << 20;
+const EARNED_MAX: usize = 16 << 20;
 /// See [`EARNED_MAX`].
 const EARNED_FLOORS: usize = 2;
 /// See [`EARNED_MAX`].
