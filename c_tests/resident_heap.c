@@ -109,9 +109,9 @@ static void *work(void *argument)
     for (tier = 0; tier < TIERS; tier++)
         own += worker->room[tier] * sizeof(struct slot) * threads;
     /* A thread's magazines keep up to a page for each of their blocks, 105 times 63. Of what was missed
-       within a second of having gone back, 32 MiB of slabs, 32 of runs and 64 of mappings are kept
-       (docs/design.md); how much it is depends on the machine's speed. */
-    own += 16 * MIB + 128 * MIB + threads * 26 * MIB;
+       soon after it had gone back, 16 MiB of slabs, 16 of runs and 64 of mappings are kept (docs/design.md);
+       how much it is depends on the machine's speed. */
+    own += 16 * MIB + 96 * MIB + threads * 26 * MIB;
     fill(worker, 4);
     phase(worker, "filled", heap + heap / 4 + own);
     replace(worker);

@@ -538,7 +538,7 @@ int main(int argc, char **argv)
                   (uint64_t)ours);
         }
     }
-    /* Each thread has slabs of its own for each of 105 classes, and up to 32 MiB are kept of what is
+    /* Each thread has slabs of its own for each of 105 classes, and up to 32 MiB in all are kept of what is
        missed when it has gone back (docs/design.md): much of so small a heap, and not more of larger. */
     CHECK(!on_hakmem() || most * KIB < live + live / 2 + 128 * MIB, "%zu KiB resident of %zu live",
           most, live / KIB);
