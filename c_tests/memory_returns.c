@@ -155,33 +155,6 @@ static void after_a_thread(void)
           resident_kib());
 }
 
-static size_t pages(uint64_t *state)
-{
-    return 4096 * (1 + next_random(state) % 8);
-}
-
-static void *in_thread_with_holes(void *unused)
-{
-    fill(64 * MIB, pages);
-    shuffle();
-    drop(0, count / 10 * 3);
-    return unused;
-}
-
-/* While it lives, a thread keeps free pages among blocks in use, up to a third of all: it will need them. */
-static void holes_of_a_thread(void)
-{
-    size_t i, live = 0;
-    join_thread(start_thread(in_thread_with_holes, NULL));
-    for (i = count / 10 * 3; i < count; i++)
-        live += blocks[i].size;
-    sleep_ms(100);
-    CHECK(resident_kib() <= live / KIB + 10 * KIB, "%zu KiB resident for %zu KiB live of a dead thread",
-          resident_kib(), live / KIB);
-    drop(count / 10 * 3, count);
-    free(blocks);
-}
-
 /* Each in a process of its own, which has not missed yet what it gave back. */
 static void in_child(int which)
 {
@@ -198,7 +171,6 @@ static void in_child(int which)
         case 5: most_goes_back(); break;
         case 6: after_a_thread(); break;
         case 7: after_queries(); break;
-        case 8: holes_of_a_thread(); break;
         default: again_and_again(); break;
         }
         /* With exit handlers, so that its stats are written, too. */
@@ -211,7 +183,7 @@ static void in_child(int which)
 int main(void)
 {
     int which;
-    for (which = 0; which < 10; which++)
+    for (which = 0; which < 9; which++)
         in_child(which);
     return 0;
 }

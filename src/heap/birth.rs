@@ -244,18 +244,6 @@ unsafe fn empty(heap: &mut Heap) {
             heap.empty_all_into_slabs(class, |_, magazine| magazine::give(magazine));
             magazine::give(magazine::of(heap.tops[number]));
             heap.tops[number] = magazine::dummy();
-        }
-        // Whoever adopts the slabs may never need as much of them.
-        if heap.leaves_holes() {
-            heap.look_for_holes(true);
-        }
-        let mut classes = heap.used;
-        while classes != 0 {
-            let number = classes.trailing_zeros() as usize;
-            classes &= classes - 1;
-            let Some(class) = Class::from_number(number) else {
-                continue;
-            };
             let state = &mut heap.classes[number];
             for mut slab in [state.partial, state.full] {
                 while !slab.is_null() {

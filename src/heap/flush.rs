@@ -332,26 +332,11 @@ impl Heap {
 
     /// Whether looking for holes may be worth it: much is free, and enough of it is new.
     fn has_holes(&self) -> bool {
-        let (dirty, used) = self.dirty_and_used();
-        self.is_dirty(used / 2) && self.freed > (used + dirty) / 8
-    }
-
-    /// The same for the last look, when its thread ends.
-    pub(super) fn leaves_holes(&self) -> bool {
-        self.is_dirty(self.dirty_and_used().1 / 4)
-    }
-
-    /// Whether more than `much` is free in its slabs and resident, beyond what was earned.
-    fn is_dirty(&self, much: usize) -> bool {
-        let earned = warm::earned() / huge::HEAPS.load(Relaxed).max(1);
-        self.dirty_and_used().0 > much.max(HOLES_MIN) + earned
-    }
-
-    /// Bytes of its slabs that are free and resident, and those in use, about.
-    fn dirty_and_used(&self) -> (usize, usize) {
         let kept = self.slab_bytes - self.holes.min(self.slab_bytes);
         let dirty = self.dirty.max(0) as usize;
-        (dirty, kept.saturating_sub(dirty))
+        let used = kept.saturating_sub(dirty);
+        let earned = warm::earned() / huge::HEAPS.load(Relaxed).max(1);
+        dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
     /// Gives back pages inside slabs in use of which every block is free; all of them, or only
