@@ -317,12 +317,8 @@ fn functions_of_a_rust_program_are_call_sites() {
     let sites = run(Command::new(cargo)
         .args(["run", "--release", "--quiet", "--example", "sites"])
         .current_dir(root()));
-    // What is at hand in a thread is handed out without being counted.
-    let large = sites.lines().filter(|line| {
-        let takes = line.split_once(' ').and_then(|(n, _)| n.parse().ok());
-        takes.is_some_and(|n: u32| n >= 3)
-    });
-    assert_eq!(large.count(), 3, "{sites}");
+    // Not one site, or two: a shim each for blocks that are zeroed and that are not.
+    assert_eq!(sites.lines().count(), 3, "{sites}");
 }
 
 fn launcher() -> Command {
