@@ -9,7 +9,8 @@ use super::{ClassState, Heap, current, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
 use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
 use crate::large;
-use crate::learn::demand;
+use crate::learn::{demand, monitor::LONGEST_PATIENCE_MS};
+use crate::os;
 use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{huge, map, warm};
 use crate::sync::primitive::{AtomicU32, AtomicU64};
@@ -45,6 +46,13 @@ pub(super) const ONE_WAY: u16 = 3;
 const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
+/// Whole pages are looked for in slabs of this class on, whose blocks have pages of their own ...
+const PAGED: usize = Class::of(PAGE).number();
+/// ... no sooner than this after the last look, in ms: what was free for as long goes back. No patience is longer,
+/// so nobody would have paid as much for keeping it.
+const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
+/// Slabs of a class that one look takes, at most: those that have been partly free for longest.
+const IDLE_SLABS: usize = 1024;
 
 /// Bytes that so many free blocks of a class, here and there, may keep resident.
 fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
@@ -176,6 +184,7 @@ impl Heap {
             if self.freed > HOLES_MIN && self.has_holes() {
                 self.look_for_holes(false);
             }
+            self.look_for_idle();
         }
     }
 
@@ -339,6 +348,45 @@ impl Heap {
         dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
+    /// If it is time: gives back the pages of larger blocks that nobody has used for [`IDLE_MS`]. How many blocks of
+    /// a slab are in use varies; without this, the most that ever were would stay resident.
+    pub(super) unsafe fn look_for_idle(&mut self) {
+        let mut classes = self.used >> PAGED;
+        if classes == 0 {
+            return;
+        }
+        let now = os::now_ms();
+        if now.saturating_sub(self.looked) < IDLE_MS || !knobs::HOLE_PURGE.get() {
+            return;
+        }
+        self.looked = now;
+        self.counts.hole_passes += 1;
+        while classes != 0 {
+            let number = PAGED + classes.trailing_zeros() as usize;
+            classes &= classes - 1;
+            let mut slab = self.classes[number].partial_end;
+            for _ in 0..IDLE_SLABS {
+                if slab.is_null() {
+                    break;
+                }
+                // SAFETY: the list holds slabs of this heap, of this class.
+                unsafe {
+                    let bytes = slab::purge_idle(slab);
+                    self.gone(bytes);
+                    slab = (*slab).prev;
+                }
+            }
+        }
+    }
+
+    /// Free pages inside slabs, so many bytes, went back.
+    fn gone(&mut self, bytes: usize) {
+        self.dirty -= bytes as isize;
+        self.holes += bytes;
+        self.counts.hole_bytes += bytes as u64;
+        warm::used(-(bytes as isize));
+    }
+
     /// Gives back pages inside slabs in use of which every block is free; all of them, or only
     /// those of slabs of which a page or more came back since the last look.
     pub(crate) unsafe fn look_for_holes(&mut self, all: bool) {
@@ -362,11 +410,8 @@ impl Heap {
                 unsafe {
                     if all || (*slab).freed as usize * size >= PAGE {
                         let bytes = slab::purge_holes(slab, least);
-                        self.dirty -= bytes as isize;
-                        self.holes += bytes;
-                        self.counts.hole_bytes += bytes as u64;
+                        self.gone(bytes);
                         warm::gave_back(bytes);
-                        warm::used(-(bytes as isize));
                     }
                     slab = (*slab).next;
                 }

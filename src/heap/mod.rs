@@ -134,6 +134,8 @@ pub(crate) struct Heap {
     freed: usize,
     /// Bytes of slabs owned.
     slab_bytes: usize,
+    /// When it last looked for idle pages, in ms.
+    looked: u64,
     spare: magazine::List,
     /// Bytes of the blocks in full magazines behind the loaded ones.
     stacked: usize,
@@ -197,6 +199,7 @@ const fn nobody() -> Heap {
         holes: 0,
         freed: 0,
         slab_bytes: 0,
+        looked: 0,
         spare: magazine::List::new(),
         stacked: 0,
         pinned: 0,

@@ -118,6 +118,7 @@ impl Heap {
     unsafe fn more_slabs(&mut self, class: Class) -> bool {
         // SAFETY: the slabs are this heap's from here on.
         unsafe {
+            self.look_for_idle();
             if !self.sealed
                 && let Some(slab) = orphans::adopt(class, self.id)
             {

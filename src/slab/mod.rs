@@ -16,7 +16,7 @@ pub(crate) use crate::base::Misuse;
 pub(crate) use crate::space::superslab::{Slab, State};
 
 use crate::base::size::SLOT_PAGES;
-use crate::base::{Class, ClassInfo, PAGE, SLOT, knobs};
+use crate::base::{CLASSES, Class, ClassInfo, N_CLASSES, PAGE, SLOT, knobs};
 use crate::learn;
 use crate::os;
 use crate::space::{huge, map, pool, warm};
@@ -41,6 +41,7 @@ pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
         (*slab).watermark = 0;
         (*slab).freed = 0;
         (*slab).holes = 0;
+        (*slab).idle = 0;
         (*slab).class = class.number() as u8;
         (*slab).state = State::Partial;
         if !map::set(
@@ -205,6 +206,7 @@ pub(crate) unsafe fn refill(
             }
         }
         (*slab).free -= n as u32;
+        (*slab).idle &= *words;
         done.warm = n;
         done.reused = n;
         if (*slab).holes != 0 && n != 0 {
@@ -378,13 +380,48 @@ pub(crate) unsafe fn recount(slab: *mut Slab) {
 /// # Safety
 /// The caller's thread owns the slab.
 pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
-    // SAFETY: the caller's. A page without a block that is in use has no content.
+    // SAFETY: the caller's.
+    unsafe {
+        (*slab).freed = 0;
+        purge_pages_of(slab, Slab::words(slab, info(slab)), least)
+    }
+}
+
+/// Gives back the pages of which every block was free at the last call and has not been used since. Returns the
+/// bytes. Slabs on huge pages are left alone: for a few small ones a huge one would be lost.
+///
+/// # Safety
+/// The caller's thread owns the slab, whose blocks are not smaller than a page.
+pub(crate) unsafe fn purge_idle(slab: *mut Slab) -> usize {
+    // SAFETY: the caller's. Such a slab has one word: see the assertion.
+    unsafe {
+        let free = *Slab::words(slab, info(slab));
+        let idle = core::mem::replace(&mut (*slab).idle, free) & free;
+        if idle == 0 || pool::is_huge(slab) {
+            return 0;
+        }
+        purge_pages_of(slab, &raw const idle, 1)
+    }
+}
+
+const _: () = {
+    let mut class = 1;
+    while class < N_CLASSES {
+        let info = &CLASSES[class];
+        assert!((info.size as usize) < PAGE || info.blocks as u32 <= u64::BITS);
+        class += 1;
+    }
+};
+
+/// Gives back the pages of which every block is in `words`, which has a bit for each block of the slab, where at
+/// least `least` lie side by side. Returns the bytes.
+unsafe fn purge_pages_of(slab: *mut Slab, words: *const u64, least: usize) -> usize {
+    // SAFETY: the caller's: it owns the slab, and those blocks are free. A page without a block that is in use
+    // has no content.
     unsafe {
         let info = info(slab);
         let size = info.size as usize;
-        let words = Slab::words(slab, info);
         let watermark = (*slab).watermark as usize;
-        (*slab).freed = 0;
         let mut bytes = 0;
         let mut run = 0..0;
         let mut flush = |run: core::ops::Range<usize>| {

@@ -58,6 +58,8 @@ pub(crate) enum State {
 ///   and neither their bits nor their pages have been touched.
 /// * `free` is the number of bits set in the bitmap; all are of blocks below `watermark`.
 /// * Bit `w` of `summary` is set exactly if word `w` is not zero.
+/// * `idle`, of a slab of at most 64 blocks, has bits of blocks that were free at the last look for idle pages,
+///   and have not been handed out since; in other slabs it means nothing.
 /// * `resident` has a bit for each page of the slot that may be resident. Slots behind the first
 ///   of a slab use only this field.
 #[repr(C, align(64))]
@@ -82,6 +84,8 @@ pub(crate) struct Slab {
     pub(crate) state: State,
     /// Pages below the watermark that have been purged, in the whole slab.
     pub(crate) holes: u32,
+    /// See the invariants.
+    pub(crate) idle: u64,
 }
 
 const _: () = assert!(size_of::<Slab>() == 64);
