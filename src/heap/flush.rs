@@ -46,10 +46,8 @@ pub(super) const ONE_WAY: u16 = 3;
 const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
 const RUN_MIN: usize = 2;
-/// Whole pages are looked for in slabs of this class on, whose blocks have pages of their own ...
-const PAGED: usize = Class::of(PAGE).number();
-/// ... no sooner than this after the last look, in ms: what was free for as long goes back. No patience is longer,
-/// so nobody would have paid as much for keeping it.
+/// Idle pages are looked for no sooner than this after the last look, in ms: what was free for as long goes back.
+/// No patience is longer, so nobody would have paid as much for keeping it.
 const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
 /// Slabs of a class that one look takes, at most: those that have been partly free for longest.
 const IDLE_SLABS: usize = 1024;
@@ -348,31 +346,30 @@ impl Heap {
         dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
-    /// If it is time: gives back the pages of larger blocks that nobody has used for [`IDLE_MS`]. How many blocks of
-    /// a slab are in use varies; without this, the most that ever were would stay resident.
+    /// If it is time: gives back the pages that nobody has used for [`IDLE_MS`], of blocks that have pages of their
+    /// own, and of slabs that had another use before. How many blocks of a slab are in use varies; without this, the
+    /// most that ever were would stay resident.
     pub(super) unsafe fn look_for_idle(&mut self) {
-        let mut classes = self.used >> PAGED;
-        if classes == 0 {
-            return;
-        }
         let now = os::now_ms();
         if now.saturating_sub(self.looked) < IDLE_MS || !knobs::HOLE_PURGE.get() {
             return;
         }
         self.looked = now;
         self.counts.hole_passes += 1;
+        let mut classes = self.used;
         while classes != 0 {
-            let number = PAGED + classes.trailing_zeros() as usize;
+            let number = classes.trailing_zeros() as usize;
             classes &= classes - 1;
             let mut slab = self.classes[number].partial_end;
             for _ in 0..IDLE_SLABS {
                 if slab.is_null() {
                     break;
                 }
-                // SAFETY: the list holds slabs of this heap, of this class.
+                // SAFETY: the list holds slabs of this heap.
                 unsafe {
-                    let bytes = slab::purge_idle(slab);
-                    self.gone(bytes);
+                    let gone = slab::purge_idle(slab);
+                    self.counts.hole_bytes += gone.beyond as u64;
+                    self.gone(gone.holes);
                     slab = (*slab).prev;
                 }
             }

@@ -42,6 +42,7 @@ pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
         (*slab).freed = 0;
         (*slab).holes = 0;
         (*slab).idle = 0;
+        (*slab).seen = UNSEEN;
         (*slab).class = class.number() as u8;
         (*slab).state = State::Partial;
         if !map::set(
@@ -383,25 +384,52 @@ pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
     // SAFETY: the caller's.
     unsafe {
         (*slab).freed = 0;
-        purge_pages_of(slab, Slab::words(slab, info(slab)), least)
+        purge_free(slab, Slab::words(slab, info(slab)), least)
     }
 }
 
-/// Gives back the pages of which every block was free at the last call and has not been used since. Returns the
-/// bytes. Slabs on huge pages are left alone: for a few small ones a huge one would be lost.
+/// What [`purge_idle`] gave back, in bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Idle {
+    /// Pages of blocks that had been used.
+    pub(crate) holes: usize,
+    /// Pages above the watermark, which nobody counts as free: left resident by who had the slab before.
+    pub(crate) beyond: usize,
+}
+
+/// [`Slab::seen`] of a slab that has not been looked at.
+const UNSEEN: u16 = u16::MAX;
+
+/// Gives back the pages that were free at the last call and have not been used since: of blocks, if each
+/// has a page or more, and those above the watermark. Slabs on huge pages are left alone: for a few small ones a
+/// huge one would be lost.
 ///
 /// # Safety
-/// The caller's thread owns the slab, whose blocks are not smaller than a page.
-pub(crate) unsafe fn purge_idle(slab: *mut Slab) -> usize {
-    // SAFETY: the caller's. Such a slab has one word: see the assertion.
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn purge_idle(slab: *mut Slab) -> Idle {
+    let mut gone = Idle::default();
+    // SAFETY: the caller's. Above the watermark there are no blocks.
     unsafe {
-        let free = *Slab::words(slab, info(slab));
-        let idle = core::mem::replace(&mut (*slab).idle, free) & free;
-        if idle == 0 || pool::is_huge(slab) {
-            return 0;
+        if pool::is_huge(slab) {
+            return gone;
         }
-        purge_pages_of(slab, &raw const idle, 1)
+        let info = info(slab);
+        let size = info.size as usize;
+        if size >= PAGE {
+            // One word: see the assertion.
+            let free = *Slab::words(slab, info);
+            let idle = core::mem::replace(&mut (*slab).idle, free) & free;
+            if idle != 0 {
+                gone.holes = purge_free(slab, &raw const idle, 1);
+            }
+        }
+        let watermark = (*slab).watermark as usize;
+        if core::mem::replace(&mut (*slab).seen, watermark as u16) as usize == watermark {
+            let pages = (watermark * size).div_ceil(PAGE)..info.slab_bytes() / PAGE;
+            gone.beyond = purge_pages(slab, pages, 1, |_| true);
+        }
     }
+    gone
 }
 
 const _: () = {
@@ -409,21 +437,49 @@ const _: () = {
     while class < N_CLASSES {
         let info = &CLASSES[class];
         assert!((info.size as usize) < PAGE || info.blocks as u32 <= u64::BITS);
+        assert!(info.blocks < UNSEEN);
         class += 1;
     }
 };
 
-/// Gives back the pages of which every block is in `words`, which has a bit for each block of the slab, where at
-/// least `least` lie side by side. Returns the bytes.
-unsafe fn purge_pages_of(slab: *mut Slab, words: *const u64, least: usize) -> usize {
-    // SAFETY: the caller's: it owns the slab, and those blocks are free. A page without a block that is in use
-    // has no content.
+/// Gives back the pages below the watermark of which every block is in `words`, which has a bit for each block of
+/// the slab, where at least `least` lie side by side, and counts them as holes. Returns the bytes.
+///
+/// # Safety
+/// The caller's thread owns the slab, and those blocks are free.
+unsafe fn purge_free(slab: *mut Slab, words: *const u64, least: usize) -> usize {
+    // SAFETY: the caller's. A page without a block that is in use has no content.
     unsafe {
         let info = info(slab);
-        let size = info.size as usize;
         let watermark = (*slab).watermark as usize;
-        let mut bytes = 0;
-        let mut run = 0..0;
+        // Of pages above the watermark nothing is known to be free.
+        let pages = 0..watermark * info.size as usize / PAGE;
+        let bytes = purge_pages(slab, pages, least, |page| {
+            let first = info.index_of(page * PAGE);
+            let last = info.index_of(page * PAGE + PAGE - 16).min(watermark - 1);
+            all_set(words, first, last)
+        });
+        (*slab).holes += (bytes / PAGE) as u32;
+        HOLE_PAGES.fetch_add((bytes / PAGE) as u64, Relaxed);
+        bytes
+    }
+}
+
+/// Gives back those of `pages` that may be resident and are `free`, where at least `least` lie side by side.
+/// Returns the bytes.
+///
+/// # Safety
+/// The caller's thread owns the slab, and the pages have no content.
+unsafe fn purge_pages(
+    slab: *mut Slab,
+    pages: core::ops::Range<usize>,
+    least: usize,
+    free: impl Fn(usize) -> bool,
+) -> usize {
+    let mut bytes = 0;
+    let mut run = 0..0;
+    // SAFETY: the caller's.
+    unsafe {
         let mut flush = |run: core::ops::Range<usize>| {
             if run.len() >= least {
                 pool::before_purge(slab);
@@ -436,17 +492,12 @@ unsafe fn purge_pages_of(slab: *mut Slab, words: *const u64, least: usize) -> us
                 for page in run.clone() {
                     (*slab.add(page / SLOT_PAGES)).resident &= !(1 << (page % SLOT_PAGES));
                 }
-                (*slab).holes += run.len() as u32;
-                HOLE_PAGES.fetch_add(run.len() as u64, Relaxed);
                 bytes += run.len() * PAGE;
             }
         };
-        // Pages above the watermark may have been populated; they are about to be used, and few.
-        for page in 0..(watermark * size) / PAGE {
+        for page in pages {
             let resident = (*slab.add(page / SLOT_PAGES)).resident & 1 << (page % SLOT_PAGES) != 0;
-            let first = info.index_of(page * PAGE);
-            let last = info.index_of(page * PAGE + PAGE - 16).min(watermark - 1);
-            if resident && all_set(words, first, last) {
+            if resident && free(page) {
                 if run.end == page {
                     run.end += 1;
                 } else {
@@ -456,8 +507,8 @@ unsafe fn purge_pages_of(slab: *mut Slab, words: *const u64, least: usize) -> us
             }
         }
         flush(run);
-        bytes
     }
+    bytes
 }
 
 /// Whether the bits from `first` to `last`, both included, are all set.

@@ -84,6 +84,8 @@ pub(crate) struct Slab {
     pub(crate) state: State,
     /// Pages below the watermark that have been purged, in the whole slab.
     pub(crate) holes: u32,
+    /// The watermark at the last look for idle pages.
+    pub(crate) seen: u16,
     /// See the invariants.
     pub(crate) idle: u64,
 }
