@@ -127,6 +127,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             huge,
             unproven,
             populate,
+            dense,
             crowded,
         } => {
             if huge != 0 {
@@ -153,6 +154,10 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             let record = records::get(n)?;
             if huge != 0 {
                 os::huge_pages(start, mapped);
+                if dense {
+                    // SAFETY: just mapped, and nobody else knows of it.
+                    unsafe { learn::monitor::time_huge_fault(start.as_ptr()) };
+                }
             } else if populate {
                 os::populate(start, need);
             }
@@ -185,6 +190,8 @@ pub(super) enum Found {
         unproven: usize,
         /// Make it resident at once.
         populate: bool,
+        /// Its site touches all of its blocks.
+        dense: bool,
         /// There are very many ranges.
         crowded: bool,
     },

@@ -241,12 +241,14 @@ pub(super) fn take(
         .at(key, bin)
         .missed(now, learn::patience_ms(), knobs::CREDIT.get())
     {
-        // What is touched here and there was not resident; a huge page is one fault.
-        learn::missed(match density {
-            Density::Sparse => 0,
-            Density::Dense if need >= policy::WHALE_MIN => need / 32,
-            _ => need,
-        });
+        match density {
+            // What is touched here and there was not resident.
+            Density::Sparse => {}
+            Density::Dense if need >= policy::WHALE_MIN && knobs::THP.get() => {
+                learn::missed_huge(need);
+            }
+            _ => learn::missed(need),
+        }
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     let (mut huge, mut unproven) = (0, 0);
@@ -283,6 +285,7 @@ pub(super) fn take(
         huge,
         unproven,
         populate,
+        dense: density == Density::Dense,
         crowded,
     })
 }

@@ -11,7 +11,7 @@ use super::lifecycle::{Explore, Lifecycle, Window};
 use super::p2::Quantile;
 use super::sizes::{BINS, Sizes};
 use super::strategy::{self, STRATEGIES};
-use crate::base::{PAGE, knobs};
+use crate::base::{PAGE, SUPERSLAB, knobs};
 use crate::os;
 use crate::sync::primitive::ShortLock;
 
@@ -24,10 +24,17 @@ const LONGEST_MS: u64 = 500;
 const LOOK_EVERY: u32 = 16;
 /// What a fault is taken to cost until one has been timed.
 const FAULT_NS: u64 = 1000;
-/// No fault is taken to cost more.
-const LONGEST_FAULT_NS: u64 = 8000;
-/// Faults that are timed.
+/// Faults that are timed, and as many as say something.
 const TIMED: u64 = 64;
+const ENOUGH_FAULTS: u64 = 5;
+/// And faults of huge pages.
+const TIMED_HUGE: u64 = 8;
+/// Small faults that one of a huge page is taken to cost until one has been timed: 115 - 130 where this was written.
+const HUGE_FAULT: u64 = 128;
+/// What took less than as many cannot have cleared a huge page: there was none to be had.
+const HUGE_FAULT_LEAST: u64 = 16;
+/// Small pages in a huge one.
+const HUGE_PAGES: u64 = (SUPERSLAB / PAGE) as u64;
 
 /// Calls of which the 99th percentile says something.
 const ENOUGH: u64 = 50;
@@ -37,9 +44,15 @@ static OPERATIONS_BY_SIZE: [AtomicU32; BINS] = [const { AtomicU32::new(0) }; BIN
 static MISSED: AtomicU64 = AtomicU64::new(0);
 /// Nanoseconds in calls that gave memory back, ever.
 static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
-/// Faults that were timed, and what they took.
+/// Faults that were timed, what they took, and the median of that: a fault for which the host has to find memory, or
+/// during which the thread loses its processor, says nothing of the next one.
 static FAULTS: AtomicU64 = AtomicU64::new(0);
-static FAULTS_NS: AtomicU64 = AtomicU64::new(0);
+static FAULT_TIMES: ShortLock<Quantile> = ShortLock::new(Quantile::new(0.5));
+static FAULT_MEDIAN_NS: AtomicU64 = AtomicU64::new(FAULT_NS);
+/// Faults of huge pages that were timed, and what the fastest took: on a virtual machine the first ones wait for
+/// the host to find the memory.
+static HUGE_FAULTS: AtomicU64 = AtomicU64::new(0);
+static HUGE_FAULT_NS: AtomicU64 = AtomicU64::new(u64::MAX);
 /// What a per cent of memory is worth, in hundredths of what a per cent of time is (see [`cost::price`]).
 pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
 /// What a GiB that was kept free cost in the last window; see [`cost::price`].
@@ -178,6 +191,42 @@ pub(crate) fn missed(bytes: usize) {
     MISSED.fetch_add((bytes / PAGE) as u64, Relaxed);
 }
 
+/// The same of a block in huge pages: those that it touched.
+pub(crate) fn missed_huge(bytes: usize) {
+    let huge = bytes.div_ceil(SUPERSLAB) as u64;
+    MISSED.fetch_add(huge * huge_fault(), Relaxed);
+}
+
+/// How many small faults one of a huge page costs.
+fn huge_fault() -> u64 {
+    match HUGE_FAULT_NS.load(Relaxed) {
+        u64::MAX => HUGE_FAULT,
+        ns => in_small_faults(ns, fault_ns()),
+    }
+}
+
+/// A fault on a huge page that took `ns`, in small ones of `fault_ns` each.
+fn in_small_faults(ns: u64, fault_ns: u64) -> u64 {
+    match ns / fault_ns.max(1) {
+        0..HUGE_FAULT_LEAST => HUGE_PAGES,
+        faults => faults.min(HUGE_PAGES),
+    }
+}
+
+/// As [`time_fault`], of the fresh huge page at `page`.
+///
+/// # Safety
+/// The byte is the caller's to write.
+pub(crate) unsafe fn time_huge_fault(page: *mut u8) {
+    if HUGE_FAULTS.load(Relaxed) < TIMED_HUGE {
+        let before = os::now_ns();
+        // SAFETY: the caller's.
+        unsafe { page.write_volatile(0) };
+        HUGE_FAULT_NS.fetch_min(os::now_ns().saturating_sub(before), Relaxed);
+        HUGE_FAULTS.fetch_add(1, Relaxed);
+    }
+}
+
 /// Does `give`, which gives memory back to the system, and notes what that took.
 pub(crate) fn give_back<T>(give: impl FnOnce() -> T) -> T {
     if !knobs::ELO.get() {
@@ -202,19 +251,21 @@ pub(crate) unsafe fn time_fault(page: *mut u8) {
         let before = os::now_ns();
         // SAFETY: the caller's.
         unsafe { page.write_volatile(0) };
-        // A thread that loses its processor meanwhile says nothing about faults.
-        let took = os::now_ns().saturating_sub(before).min(LONGEST_FAULT_NS);
-        FAULTS_NS.fetch_add(took, Relaxed);
+        let took = os::now_ns().saturating_sub(before);
         FAULTS.fetch_add(1, Relaxed);
+        // A thread that vanished in a fork keeps it, and nothing is timed any more.
+        if let Some(mut times) = FAULT_TIMES.try_lock() {
+            times.add(took as f64);
+            if times.count() >= ENOUGH_FAULTS {
+                FAULT_MEDIAN_NS.store(times.get() as u64, Relaxed);
+            }
+        }
     }
 }
 
 /// What a fault has been timed to cost here, in ns.
 pub(crate) fn fault_ns() -> u64 {
-    match FAULTS.load(Relaxed) {
-        0..4 => FAULT_NS,
-        faults => FAULTS_NS.load(Relaxed) / faults,
-    }
+    FAULT_MEDIAN_NS.load(Relaxed)
 }
 
 fn sizes_now() -> Sizes {
@@ -393,6 +444,15 @@ mod tests {
         let expected = 500_000 / 2 / 8;
         assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
         assert_eq!((monitor.kib_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
+    }
+
+    #[test]
+    fn a_huge_fault_costs_what_it_was_timed_at() {
+        assert_eq!(in_small_faults(170_000, 1450), 117);
+        // No huge page was to be had: all small ones will fault.
+        assert_eq!(in_small_faults(2000, 1450), 512);
+        assert_eq!(in_small_faults(5_000_000, 1450), 512);
+        assert_eq!(in_small_faults(100, 0), 100);
     }
 
     /// A fork while another thread shows a window: in the child that thread will never let go.
