@@ -635,6 +635,50 @@ mod tests {
         }
     }
 
+    /// What was free at two looks goes back; what was used in between stays, and so does what is in use.
+    #[test]
+    fn what_is_idle_at_two_looks_goes_back() {
+        let class = Class::of(16 << 10);
+        let (size, pages) = (class.size(), class.size() / PAGE);
+        let slab = create(class, 1).unwrap();
+        let mut blocks = [null_mut::<u8>(); 8];
+        // SAFETY: the slab is ours, and so are the slots.
+        unsafe {
+            assert_eq!(refill(slab, &raw mut blocks[7], 8, 0).blocks, 8);
+            blocks.reverse();
+            for block in blocks {
+                block.write_bytes(7, size);
+            }
+            // Resident from a former use.
+            let last = slab.add((1 << class.info().order) - 1);
+            (*last).resident = 0b11;
+            for block in &blocks[..4] {
+                put(slab, class.info(), *block as usize).unwrap();
+            }
+            let nothing = purge_idle(slab);
+            assert_eq!((nothing.holes, nothing.beyond), (0, 0));
+            // The first two are used.
+            let mut two = [null_mut::<u8>(); 2];
+            refill(slab, &raw mut two[1], 2, 0);
+            for block in two {
+                put(slab, class.info(), block as usize).unwrap();
+            }
+            let idle = purge_idle(slab);
+            assert_eq!((idle.holes, idle.beyond), (2 * size, 2 * PAGE));
+            assert_eq!((*slab).holes as usize, 2 * pages);
+            assert_eq!((*last).resident, 0);
+            let idle = purge_idle(slab);
+            assert_eq!((idle.holes, idle.beyond), (2 * size, 0));
+            for block in &blocks[4..] {
+                assert!((0..size).all(|i| block.add(i).read() == 7));
+                put(slab, class.info(), *block as usize).unwrap();
+            }
+            check(slab).unwrap();
+            release(slab);
+        }
+        pool::check().unwrap();
+    }
+
     #[test]
     fn a_slab_of_each_size_lives_and_goes() {
         for class in 1..crate::base::N_CLASSES {
