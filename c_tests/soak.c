@@ -342,6 +342,23 @@ static void *sit(void *argument)
     return NULL;
 }
 
+/* Maps, touches and unmaps 2 MiB as one page, as the first blocks of that size and more are. */
+static void map_huge(struct before *before)
+{
+    const size_t size = 2 * MIB;
+    uint64_t from = begin(before);
+    unsigned char *memory = (unsigned char *)mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+                                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *huge;
+    CHECK(memory != MAP_FAILED, "mmap");
+    huge = memory + (size - (uintptr_t)memory % size);
+    madvise(huge, size, MADV_HUGEPAGE);
+    *(volatile unsigned char *)huge = 1;
+    timed(NULL, before, "a huge page", size, from);
+    memset(huge, 1, size);
+    munmap(memory, 2 * size);
+}
+
 /*
  * A thread that makes the system calls that an allocator makes, and never calls it: what happens to it,
  * too, is not the allocator's doing.
@@ -350,12 +367,15 @@ static void *map_and_unmap(void *argument)
 {
     const size_t size = 1 * MIB;
     struct before before;
+    unsigned round;
     start_history(&of_plain);
     before.history = &of_plain;
-    while (!stop) {
+    for (round = 0; !stop; round++) {
         uint64_t from;
         void *memory;
         before.delay = note(&of_plain);
+        if (round % 20 == 0)
+            map_huge(&before);
         from = begin(&before);
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         timed(NULL, &before, "mmap", size, from);
