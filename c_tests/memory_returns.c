@@ -158,12 +158,12 @@ static void what_is_idle_goes_back(void)
     shuffle();
     drop(0, count / 10 * 3);
     before = resident_kib();
-    for (round = 0; round < 3; round++) {
+    for (round = 0; round < 4; round++) {
         void *small_blocks[2000];
         sleep_ms(1100);
-        /* Something else goes on. */
+        /* Something else goes on, with a class of its own: what its magazines swallow tells nobody the time. */
         for (i = 0; i < COUNT(small_blocks); i++)
-            small_blocks[i] = launder(malloc(64));
+            small_blocks[i] = launder(malloc((size_t)64 << round));
         for (i = 0; i < COUNT(small_blocks); i++)
             free(small_blocks[i]);
     }

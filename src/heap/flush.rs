@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::refill::report;
 use super::{ClassState, Heap, current, magazine, orphans, tls};
 use crate::base::class::MAGAZINE_MAX;
-use crate::base::{CLASSES, Class, ClassInfo, PAGE, knobs};
+use crate::base::{CLASSES, Class, ClassInfo, N_CLASSES, PAGE, knobs};
 use crate::large;
 use crate::learn::{demand, monitor::LONGEST_PATIENCE_MS};
 use crate::os;
@@ -49,8 +49,13 @@ const RUN_MIN: usize = 2;
 /// Idle pages are looked for no sooner than this after the last look, in ms: what was free for as long goes back.
 /// No patience is longer, so nobody would have paid as much for keeping it.
 const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
-/// Slabs of a class that one look takes, at most: those that have been partly free for longest.
-const IDLE_SLABS: usize = 1024;
+/// Slabs that one look takes, and bytes that it gives back, about, at most: somebody's malloc or free waits for it.
+/// The next look begins with the next class.
+const IDLE_SLABS: usize = 2048;
+/// See [`IDLE_SLABS`].
+const IDLE_BYTES: usize = 4 << 20;
+/// Where the system refuses to take memory, as it does when all is locked, it is not asked again for so long.
+const REFUSED_MS: u64 = 60_000;
 
 /// Bytes that so many free blocks of a class, here and there, may keep resident.
 fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
@@ -346,30 +351,38 @@ impl Heap {
         dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
-    /// If it is time: gives back the pages that nobody has used for [`IDLE_MS`], of blocks that have pages of their
-    /// own, and of slabs that had another use before. How many blocks of a slab are in use varies; without this, the
-    /// most that ever were would stay resident.
+    /// If it is time: gives back the pages that nobody has used for [`IDLE_MS`], of blocks of a page or more, and of
+    /// slabs that had another use before. How many blocks of a slab are in use varies; without this, the most
+    /// that ever were would stay resident. Of a class, it begins with the slabs that have been partly free for
+    /// longest.
     pub(super) unsafe fn look_for_idle(&mut self) {
         let now = os::now_ms();
-        if now.saturating_sub(self.looked) < IDLE_MS || !knobs::HOLE_PURGE.get() {
+        // What was written into a guarded block after its free is to be found.
+        if now.saturating_sub(self.looked) < IDLE_MS || self.sealed || !knobs::HOLE_PURGE.get() {
             return;
         }
         self.looked = now;
         self.counts.hole_passes += 1;
-        let mut classes = self.used;
-        while classes != 0 {
-            let number = classes.trailing_zeros() as usize;
-            classes &= classes - 1;
+        let (mut slabs, mut bytes) = (0, 0);
+        for _ in 0..N_CLASSES {
+            let number = self.looked_at;
+            self.looked_at = (number + 1) % N_CLASSES;
             let mut slab = self.classes[number].partial_end;
-            for _ in 0..IDLE_SLABS {
-                if slab.is_null() {
-                    break;
+            while !slab.is_null() {
+                if slabs >= IDLE_SLABS || bytes >= IDLE_BYTES {
+                    return;
                 }
                 // SAFETY: the list holds slabs of this heap.
                 unsafe {
                     let gone = slab::purge_idle(slab);
                     self.counts.hole_bytes += gone.beyond as u64;
                     self.gone(gone.holes);
+                    slabs += 1;
+                    bytes += gone.holes + gone.beyond;
+                    if gone.refused {
+                        self.looked = now + REFUSED_MS;
+                        return;
+                    }
                     slab = (*slab).prev;
                 }
             }
@@ -409,6 +422,9 @@ impl Heap {
                         let bytes = slab::purge_holes(slab, least);
                         self.gone(bytes);
                         warm::gave_back(bytes);
+                    }
+                    if all {
+                        self.counts.hole_bytes += slab::purge_beyond(slab).bytes as u64;
                     }
                     slab = (*slab).next;
                 }

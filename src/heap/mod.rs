@@ -136,6 +136,8 @@ pub(crate) struct Heap {
     slab_bytes: usize,
     /// When it last looked for idle pages, in ms.
     looked: u64,
+    /// The class that it looks at next, then.
+    looked_at: usize,
     spare: magazine::List,
     /// Bytes of the blocks in full magazines behind the loaded ones.
     stacked: usize,
@@ -200,6 +202,7 @@ const fn nobody() -> Heap {
         freed: 0,
         slab_bytes: 0,
         looked: 0,
+        looked_at: 0,
         spare: magazine::List::new(),
         stacked: 0,
         pinned: 0,

@@ -125,6 +125,7 @@ impl Heap {
                 // ORDERING: the second rule in `slab::remote`: the map names us before we look.
                 fence(SeqCst);
                 self.counts.adopted += 1;
+                slab::forget_idle(slab);
                 if let Err(found) = slab::drain(slab) {
                     report(found);
                 }

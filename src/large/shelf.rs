@@ -236,6 +236,7 @@ pub(super) fn take(
     } else {
         shelf.whale.misses += 1
     }
+    let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     if shelf
         .sites
         .at(key, bin)
@@ -244,13 +245,12 @@ pub(super) fn take(
         match density {
             // What is touched here and there was not resident.
             Density::Sparse => {}
-            Density::Dense if need >= policy::WHALE_MIN && knobs::THP.get() => {
-                learn::missed_huge(need);
+            Density::Dense if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded => {
+                learn::missed_huge(policy::huge_mapped(policy::mapped(need)));
             }
             _ => learn::missed(need),
         }
     }
-    let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     let (mut huge, mut unproven) = (0, 0);
     if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded {
         if density == Density::Dense {

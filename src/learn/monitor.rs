@@ -31,7 +31,7 @@ const ENOUGH_FAULTS: u64 = 5;
 const TIMED_HUGE: u64 = 8;
 /// Small faults that one of a huge page is taken to cost until one has been timed: 115 - 130 where this was written.
 const HUGE_FAULT: u64 = 128;
-/// What took less than as many cannot have cleared a huge page: there was none to be had.
+/// What took less than as many has not cleared a huge page: there was none to be had.
 const HUGE_FAULT_LEAST: u64 = 16;
 /// Small pages in a huge one.
 const HUGE_PAGES: u64 = (SUPERSLAB / PAGE) as u64;
@@ -191,26 +191,25 @@ pub(crate) fn missed(bytes: usize) {
     MISSED.fetch_add((bytes / PAGE) as u64, Relaxed);
 }
 
-/// The same of a block in huge pages: those that it touched.
+/// The same of a mapping of `bytes` for which huge pages are asked for: what does not fill one is small ones.
 pub(crate) fn missed_huge(bytes: usize) {
-    let huge = bytes.div_ceil(SUPERSLAB) as u64;
-    MISSED.fetch_add(huge * huge_fault(), Relaxed);
+    let small = (bytes % SUPERSLAB / PAGE) as u64;
+    MISSED.fetch_add((bytes / SUPERSLAB) as u64 * huge_fault() + small, Relaxed);
 }
 
 /// How many small faults one of a huge page costs.
 fn huge_fault() -> u64 {
     match HUGE_FAULT_NS.load(Relaxed) {
+        // None was a huge page's: all of the small ones will fault.
+        u64::MAX if HUGE_FAULTS.load(Relaxed) >= TIMED_HUGE => HUGE_PAGES,
         u64::MAX => HUGE_FAULT,
-        ns => in_small_faults(ns, fault_ns()),
+        ns => (ns / fault_ns().max(1)).clamp(1, HUGE_PAGES),
     }
 }
 
-/// A fault on a huge page that took `ns`, in small ones of `fault_ns` each.
-fn in_small_faults(ns: u64, fault_ns: u64) -> u64 {
-    match ns / fault_ns.max(1) {
-        0..HUGE_FAULT_LEAST => HUGE_PAGES,
-        faults => faults.min(HUGE_PAGES),
-    }
+/// Whether a fault that took `ns` can have cleared a huge page, where a small one takes `fault_ns`.
+fn was_huge(ns: u64, fault_ns: u64) -> bool {
+    ns >= HUGE_FAULT_LEAST * fault_ns
 }
 
 /// As [`time_fault`], of the fresh huge page at `page`.
@@ -222,7 +221,10 @@ pub(crate) unsafe fn time_huge_fault(page: *mut u8) {
         let before = os::now_ns();
         // SAFETY: the caller's.
         unsafe { page.write_volatile(0) };
-        HUGE_FAULT_NS.fetch_min(os::now_ns().saturating_sub(before), Relaxed);
+        let took = os::now_ns().saturating_sub(before);
+        if was_huge(took, fault_ns()) {
+            HUGE_FAULT_NS.fetch_min(took, Relaxed);
+        }
         HUGE_FAULTS.fetch_add(1, Relaxed);
     }
 }
@@ -447,12 +449,11 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_fault_costs_what_it_was_timed_at() {
-        assert_eq!(in_small_faults(170_000, 1450), 117);
-        // No huge page was to be had: all small ones will fault.
-        assert_eq!(in_small_faults(2000, 1450), 512);
-        assert_eq!(in_small_faults(5_000_000, 1450), 512);
-        assert_eq!(in_small_faults(100, 0), 100);
+    fn a_huge_fault_costs_more_than_a_small_one_and_a_tail_as_much() {
+        assert!(was_huge(170_000, 1450) && !was_huge(2000, 1450));
+        let before = MISSED.load(Relaxed);
+        missed_huge(2 * SUPERSLAB + 3 * PAGE);
+        assert!(MISSED.load(Relaxed) - before >= 2 * huge_fault() + 3);
     }
 
     /// A fork while another thread shows a window: in the child that thread will never let go.

@@ -6,7 +6,7 @@
 
 pub(crate) mod remote;
 
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -207,7 +207,9 @@ pub(crate) unsafe fn refill(
             }
         }
         (*slab).free -= n as u32;
-        (*slab).idle &= *words;
+        if n != 0 {
+            (*slab).idle &= *words;
+        }
         done.warm = n;
         done.reused = n;
         if (*slab).holes != 0 && n != 0 {
@@ -384,52 +386,89 @@ pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
     // SAFETY: the caller's.
     unsafe {
         (*slab).freed = 0;
-        purge_free(slab, Slab::words(slab, info(slab)), least)
+        purge_free(slab, Slab::words(slab, info(slab)), least, purge_counted).bytes
     }
 }
 
-/// What [`purge_idle`] gave back, in bytes.
-#[derive(Clone, Copy, Default)]
+/// What [`purge_idle`] gave back.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Idle {
-    /// Pages of blocks that had been used.
+    /// Bytes of blocks that had been used.
     pub(crate) holes: usize,
-    /// Pages above the watermark, which nobody counts as free: left resident by who had the slab before.
+    /// Bytes above the watermark, which nobody counts as free: left resident by who had the slab before.
     pub(crate) beyond: usize,
+    /// What else could have gone, or some of it, the system refused.
+    pub(crate) refused: bool,
 }
 
 /// [`Slab::seen`] of a slab that has not been looked at.
 const UNSEEN: u16 = u16::MAX;
 
-/// Gives back the pages that were free at the last call and have not been used since: of blocks, if each
-/// has a page or more, and those above the watermark. Slabs on huge pages are left alone: for a few small ones a
-/// huge one would be lost.
+/// Forgets what was seen idle: who takes a slab over has not seen it.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn forget_idle(slab: *mut Slab) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*slab).idle = 0;
+        (*slab).seen = UNSEEN;
+    }
+}
+
+/// Gives back the pages that were free at the last call and have not been used since: of blocks of a page or more,
+/// and those above the watermark. Slabs on huge pages are left alone: for a few small ones a huge one would be lost.
+/// What that takes is not counted for the strategy in force, which has no part in it.
 ///
 /// # Safety
 /// The caller's thread owns the slab.
 pub(crate) unsafe fn purge_idle(slab: *mut Slab) -> Idle {
     let mut gone = Idle::default();
-    // SAFETY: the caller's. Above the watermark there are no blocks.
+    // SAFETY: the caller's.
     unsafe {
         if pool::is_huge(slab) {
             return gone;
         }
-        let info = info(slab);
-        let size = info.size as usize;
-        if size >= PAGE {
+        if info(slab).size as usize >= PAGE {
             // One word: see the assertion.
-            let free = *Slab::words(slab, info);
+            let free = *Slab::words(slab, info(slab));
             let idle = core::mem::replace(&mut (*slab).idle, free) & free;
             if idle != 0 {
-                gone.holes = purge_free(slab, &raw const idle, 1);
+                let purged = purge_free(slab, &raw const idle, 1, os::purge);
+                (gone.holes, gone.refused) = (purged.bytes, purged.refused);
             }
         }
-        let watermark = (*slab).watermark as usize;
-        if core::mem::replace(&mut (*slab).seen, watermark as u16) as usize == watermark {
-            let pages = (watermark * size).div_ceil(PAGE)..info.slab_bytes() / PAGE;
-            gone.beyond = purge_pages(slab, pages, 1, |_| true);
+        let watermark = (*slab).watermark as u16;
+        if core::mem::replace(&mut (*slab).seen, watermark) == watermark {
+            let purged = purge_beyond(slab);
+            gone.beyond = purged.bytes;
+            gone.refused |= purged.refused;
         }
     }
     gone
+}
+
+/// Gives back the pages above the watermark, which hold nothing.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn purge_beyond(slab: *mut Slab) -> Purged {
+    // SAFETY: the caller's. There are no blocks.
+    unsafe {
+        let info = info(slab);
+        let used = (*slab).watermark as usize * info.size as usize;
+        let pages = used.div_ceil(PAGE)..info.slab_bytes() / PAGE;
+        purge_pages(slab, pages, 1, |_| true, os::purge)
+    }
+}
+
+/// [`os::purge`], or something that does the same.
+type Purge = unsafe fn(NonNull<u8>, usize) -> bool;
+
+/// As [`os::purge`], for the learning layer to see what it takes.
+unsafe fn purge_counted(start: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: the caller's.
+    learn::give_back(|| unsafe { os::purge(start, bytes) })
 }
 
 const _: () = {
@@ -442,31 +481,40 @@ const _: () = {
     }
 };
 
+/// What went back.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Purged {
+    /// So much.
+    pub(crate) bytes: usize,
+    /// The system refused more.
+    pub(crate) refused: bool,
+}
+
 /// Gives back the pages below the watermark of which every block is in `words`, which has a bit for each block of
-/// the slab, where at least `least` lie side by side, and counts them as holes. Returns the bytes.
+/// the slab, where at least `least` lie side by side, and counts them as holes.
 ///
 /// # Safety
 /// The caller's thread owns the slab, and those blocks are free.
-unsafe fn purge_free(slab: *mut Slab, words: *const u64, least: usize) -> usize {
+unsafe fn purge_free(slab: *mut Slab, words: *const u64, least: usize, purge: Purge) -> Purged {
     // SAFETY: the caller's. A page without a block that is in use has no content.
     unsafe {
         let info = info(slab);
         let watermark = (*slab).watermark as usize;
-        // Of pages above the watermark nothing is known to be free.
+        // The page that the watermark lies in has blocks without a bit.
         let pages = 0..watermark * info.size as usize / PAGE;
-        let bytes = purge_pages(slab, pages, least, |page| {
+        let all_free = |page: usize| {
             let first = info.index_of(page * PAGE);
             let last = info.index_of(page * PAGE + PAGE - 16).min(watermark - 1);
             all_set(words, first, last)
-        });
-        (*slab).holes += (bytes / PAGE) as u32;
-        HOLE_PAGES.fetch_add((bytes / PAGE) as u64, Relaxed);
-        bytes
+        };
+        let purged = purge_pages(slab, pages, least, all_free, purge);
+        (*slab).holes += (purged.bytes / PAGE) as u32;
+        HOLE_PAGES.fetch_add((purged.bytes / PAGE) as u64, Relaxed);
+        purged
     }
 }
 
 /// Gives back those of `pages` that may be resident and are `free`, where at least `least` lie side by side.
-/// Returns the bytes.
 ///
 /// # Safety
 /// The caller's thread owns the slab, and the pages have no content.
@@ -475,24 +523,24 @@ unsafe fn purge_pages(
     pages: core::ops::Range<usize>,
     least: usize,
     free: impl Fn(usize) -> bool,
-) -> usize {
-    let mut bytes = 0;
+    purge: Purge,
+) -> Purged {
+    let mut purged = Purged::default();
     let mut run = 0..0;
     // SAFETY: the caller's.
     unsafe {
         let mut flush = |run: core::ops::Range<usize>| {
-            if run.len() >= least {
-                pool::before_purge(slab);
+            if run.len() < least {
+                return;
             }
-            if run.len() >= least
-                && learn::give_back(|| {
-                    os::purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE)
-                })
-            {
+            pool::before_purge(slab);
+            if purge(Slab::start(slab).add(run.start * PAGE), run.len() * PAGE) {
                 for page in run.clone() {
                     (*slab.add(page / SLOT_PAGES)).resident &= !(1 << (page % SLOT_PAGES));
                 }
-                bytes += run.len() * PAGE;
+                purged.bytes += run.len() * PAGE;
+            } else {
+                purged.refused = true;
             }
         };
         for page in pages {
@@ -508,7 +556,7 @@ unsafe fn purge_pages(
         }
         flush(run);
     }
-    bytes
+    purged
 }
 
 /// Whether the bits from `first` to `last`, both included, are all set.
@@ -649,14 +697,16 @@ mod tests {
             for block in blocks {
                 block.write_bytes(7, size);
             }
-            // Resident from a former use.
+            // Resident from a former use; what else is, is of other tests.
+            for slot in 2..1 << class.info().order {
+                (*slab.add(slot)).resident = 0;
+            }
             let last = slab.add((1 << class.info().order) - 1);
             (*last).resident = 0b11;
             for block in &blocks[..4] {
                 put(slab, class.info(), *block as usize).unwrap();
             }
-            let nothing = purge_idle(slab);
-            assert_eq!((nothing.holes, nothing.beyond), (0, 0));
+            assert_eq!(purge_idle(slab), Idle::default());
             // The first two are used.
             let mut two = [null_mut::<u8>(); 2];
             refill(slab, &raw mut two[1], 2, 0);

@@ -54,12 +54,12 @@ pub(crate) enum State {
 /// One slab, as its owner sees it. Nobody else reads or writes it.
 ///
 /// # Invariants
-/// * The blocks numbered below `watermark` have been handed out at least once; the others never,
-///   and neither their bits nor their pages have been touched.
+/// * The blocks numbered below `watermark` have been handed out at least once; the others never, and their bits have
+///   not been touched. Nor have their pages, but for what is left of a former use.
 /// * `free` is the number of bits set in the bitmap; all are of blocks below `watermark`.
 /// * Bit `w` of `summary` is set exactly if word `w` is not zero.
-/// * `idle`, of a slab of at most 64 blocks, has bits of blocks that were free at the last look for idle pages,
-///   and have not been handed out since; in other slabs it means nothing.
+/// * `idle`, of a slab whose blocks have a page or more, has bits of blocks that were free at the last look for idle
+///   pages, and have not been handed out since; in other slabs it is 0.
 /// * `resident` has a bit for each page of the slot that may be resident. Slots behind the first
 ///   of a slab use only this field.
 #[repr(C, align(64))]
