@@ -161,7 +161,7 @@ static void what_is_idle_goes_back(void)
     for (round = 0; round < 4; round++) {
         void *small_blocks[2000];
         sleep_ms(1100);
-        /* Something else goes on, with a class of its own: what its magazines swallow tells nobody the time. */
+        /* Something else goes on, with other sizes each time: a thread looks when it empties a magazine. */
         for (i = 0; i < COUNT(small_blocks); i++)
             small_blocks[i] = launder(malloc((size_t)64 << round));
         for (i = 0; i < COUNT(small_blocks); i++)

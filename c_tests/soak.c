@@ -11,9 +11,9 @@
  * blocked. Waiting is the kernel's doing, and so is being blocked while there is a child, with which the
  * page tables were copied and the kernel's locks on shared pages are shared, while a thread ends and
  * gives back its stack, or by somebody who waits for a processor meanwhile, with a lock or in the
- * kernel. From ten minutes on there must not be more other such calls, nor one twice as long, than
- * a thread has that only maps and unmaps memory; and what is resident must not drift by 1 % an hour, from the second quarter
- * of the time to the last: until then blocks of all classes find their places, which takes minutes at this pace.
+ * kernel. From ten minutes on there must not be more other such calls, nor one more than twice as
+ * long, than a thread has that only maps and unmaps memory; and what is resident must not drift by 1 % an
+ * hour, from the second quarter of the time to the last: until then blocks of all classes find their places, which takes minutes at this pace.
  */
 #include "check.h"
 
@@ -71,7 +71,8 @@ static struct seat seats[MAX_SEATS];
 static size_t seat_count = 3;
 static atomic_bool stop;
 static _Atomic(unsigned char *) exchanged[EXCHANGED];
-static _Atomic uint64_t waited, forking, ending, held_up, ours, plain, longest_ours, longest_plain, fork_began, fork_ended, window;
+static _Atomic uint64_t waited, forking, ending, held_up, ours, plain, fork_began, fork_ended, window;
+static _Atomic uint64_t longest_ours, longest_plain;
 static size_t seconds = 3;
 static struct history of_main, of_plain;
 static uint64_t started;

@@ -356,9 +356,12 @@ impl Heap {
     /// that ever were would stay resident. Of a class, it begins with the slabs that have been partly free for
     /// longest.
     pub(super) unsafe fn look_for_idle(&mut self) {
-        let now = os::now_ms();
         // What was written into a guarded block after its free is to be found.
-        if now.saturating_sub(self.looked) < IDLE_MS || self.sealed || !knobs::HOLE_PURGE.get() {
+        if self.sealed || !knobs::HOLE_PURGE.get() {
+            return;
+        }
+        let now = os::now_ms();
+        if now.saturating_sub(self.looked) < IDLE_MS {
             return;
         }
         self.looked = now;

@@ -127,7 +127,6 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             huge,
             unproven,
             populate,
-            dense,
             crowded,
         } => {
             if huge != 0 {
@@ -154,7 +153,8 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             let record = records::get(n)?;
             if huge != 0 {
                 os::huge_pages(start, mapped);
-                if dense {
+                // One whose site is not known to be dense may never be touched.
+                if huge & flag::UNPROVEN == 0 {
                     // SAFETY: just mapped, and nobody else knows of it.
                     unsafe { learn::monitor::time_huge_fault(start.as_ptr()) };
                 }
@@ -190,8 +190,6 @@ pub(super) enum Found {
         unproven: usize,
         /// Make it resident at once.
         populate: bool,
-        /// Its site touches all of its blocks.
-        dense: bool,
         /// There are very many ranges.
         crowded: bool,
     },

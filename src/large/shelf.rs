@@ -237,6 +237,7 @@ pub(super) fn take(
         shelf.whale.misses += 1
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
+    let may_be_huge = need >= policy::WHALE_MIN && knobs::THP.get() && !crowded;
     if shelf
         .sites
         .at(key, bin)
@@ -245,14 +246,14 @@ pub(super) fn take(
         match density {
             // What is touched here and there was not resident.
             Density::Sparse => {}
-            Density::Dense if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded => {
+            Density::Dense if may_be_huge => {
                 learn::missed_huge(policy::huge_mapped(policy::mapped(need)));
             }
             _ => learn::missed(need),
         }
     }
     let (mut huge, mut unproven) = (0, 0);
-    if need >= policy::WHALE_MIN && knobs::THP.get() && !crowded {
+    if may_be_huge {
         if density == Density::Dense {
             huge = flag::HUGE;
         } else if density == Density::Unknown
@@ -285,7 +286,6 @@ pub(super) fn take(
         huge,
         unproven,
         populate,
-        dense: density == Density::Dense,
         crowded,
     })
 }

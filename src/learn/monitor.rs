@@ -199,11 +199,20 @@ pub(crate) fn missed_huge(bytes: usize) {
 
 /// How many small faults one of a huge page costs.
 fn huge_fault() -> u64 {
-    match HUGE_FAULT_NS.load(Relaxed) {
-        // None was a huge page's: all of the small ones will fault.
-        u64::MAX if HUGE_FAULTS.load(Relaxed) >= TIMED_HUGE => HUGE_PAGES,
+    in_small_faults(
+        HUGE_FAULT_NS.load(Relaxed),
+        HUGE_FAULTS.load(Relaxed),
+        fault_ns(),
+    )
+}
+
+/// The same, if the fastest of those `timed` took `ns` (`u64::MAX`: none was one), and a small one takes `fault_ns`.
+fn in_small_faults(ns: u64, timed: u64, fault_ns: u64) -> u64 {
+    match ns {
+        // There are no huge pages: all of the small ones will fault.
+        u64::MAX if timed >= TIMED_HUGE => HUGE_PAGES,
         u64::MAX => HUGE_FAULT,
-        ns => (ns / fault_ns().max(1)).clamp(1, HUGE_PAGES),
+        ns => (ns / fault_ns.max(1)).clamp(1, HUGE_PAGES),
     }
 }
 
@@ -451,6 +460,10 @@ mod tests {
     #[test]
     fn a_huge_fault_costs_more_than_a_small_one_and_a_tail_as_much() {
         assert!(was_huge(170_000, 1450) && !was_huge(2000, 1450));
+        assert_eq!(in_small_faults(170_000, 1, 1450), 117);
+        assert_eq!(in_small_faults(5_000_000, 8, 1450), HUGE_PAGES);
+        assert_eq!(in_small_faults(u64::MAX, 7, 1450), HUGE_FAULT);
+        assert_eq!(in_small_faults(u64::MAX, 8, 1450), HUGE_PAGES);
         let before = MISSED.load(Relaxed);
         missed_huge(2 * SUPERSLAB + 3 * PAGE);
         assert!(MISSED.load(Relaxed) - before >= 2 * huge_fault() + 3);

@@ -7,10 +7,7 @@
 pub(crate) mod remote;
 
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 pub(crate) use crate::base::Misuse;
 pub(crate) use crate::space::superslab::{Slab, State};
@@ -23,9 +20,6 @@ use crate::space::{huge, map, pool, warm};
 
 /// Blocks larger than this are not populated ahead: their pages may never be touched.
 const POPULATE_MAX: usize = 4096;
-
-/// Pages given back from inside slabs in use, for reports.
-pub(crate) static HOLE_PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// A slab of `class` for the heap numbered `owner`, entered in the slab map. `None`: out of memory.
 pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
@@ -41,8 +35,7 @@ pub(crate) fn create(class: Class, owner: u32) -> Option<*mut Slab> {
         (*slab).watermark = 0;
         (*slab).freed = 0;
         (*slab).holes = 0;
-        (*slab).idle = 0;
-        (*slab).seen = UNSEEN;
+        forget_idle(slab);
         (*slab).class = class.number() as u8;
         (*slab).state = State::Partial;
         if !map::set(
@@ -509,7 +502,6 @@ unsafe fn purge_free(slab: *mut Slab, words: *const u64, least: usize, purge: Pu
         };
         let purged = purge_pages(slab, pages, least, all_free, purge);
         (*slab).holes += (purged.bytes / PAGE) as u32;
-        HOLE_PAGES.fetch_add((purged.bytes / PAGE) as u64, Relaxed);
         purged
     }
 }
@@ -713,8 +705,24 @@ mod tests {
             for block in two {
                 put(slab, class.info(), block as usize).unwrap();
             }
+            // Locked memory is refused: it stays what it was, and goes when it can.
+            let locked = blocks[2].cast();
+            assert_eq!(libc::mlock(locked, size), 0);
+            let refused = purge_idle(slab);
+            assert_eq!(
+                (refused.holes, refused.beyond, refused.refused),
+                (0, 2 * PAGE, true)
+            );
+            assert_eq!((*slab).holes, 0);
+            assert_eq!(blocks[2].read(), 7);
+            assert_eq!(libc::munlock(locked, size), 0);
+            // The first two are used again.
+            refill(slab, &raw mut two[1], 2, 0);
+            for block in two {
+                put(slab, class.info(), block as usize).unwrap();
+            }
             let idle = purge_idle(slab);
-            assert_eq!((idle.holes, idle.beyond), (2 * size, 2 * PAGE));
+            assert_eq!((idle.holes, idle.beyond), (2 * size, 0));
             assert_eq!((*slab).holes as usize, 2 * pages);
             assert_eq!((*last).resident, 0);
             let idle = purge_idle(slab);
