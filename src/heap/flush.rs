@@ -28,10 +28,12 @@ const SPARES: u32 = 16;
 const HOLES_MIN: usize = 1 << 20;
 /// Larger blocks of others are not kept waiting: few of them are many bytes.
 const OUTBOX_BLOCK_MAX: usize = 4096;
-/// Flushes without a refill between them after which a class is taken to be shrinking. If it is
-/// nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps a
-/// slab, from going back.
+/// Flushes without a refill between them, or [`ONE_WAY`] and so many bytes, after which a class is taken to be
+/// shrinking. If it is nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps
+/// a slab, from going back.
 const SHRINKING: u16 = 16;
+/// See [`SHRINKING`].
+const SHRINKING_BYTES: usize = 256 << 10;
 /// That room.
 const SHRINKING_ROOM: usize = 4;
 /// Slabs of a class that are mostly free are gathered into few if there are more than this.
@@ -146,9 +148,15 @@ impl Heap {
         if state.refills_in_row > 0 {
             // The demand swings.
             let most = (STACK_BYTES / info.magazine_bytes()).min(STACK_MAX) as u16;
+            let now = os::now_ms() as u32;
+            let ms = match state.swung_ms {
+                0 => 0,
+                before => now.wrapping_sub(before),
+            };
+            state.swung_ms = now;
             if knobs::MAGAZINE.get() && knobs::DEMAND.get() && !sparse {
                 let (refills, flushes) = (state.refills_in_row, state.flushes_in_row);
-                state.limit = demand::after_swing(state.limit, refills, flushes, most);
+                state.limit = demand::after_swing(state.limit, refills, flushes, ms, most);
             }
             state.refills_in_row = 0;
             state.flushes_in_row = 0;
@@ -216,7 +224,7 @@ impl Heap {
             }
             let state = &self.classes[number];
             let nearly_empty = state.out as usize * 8 < state.slabs as usize * info.blocks as usize;
-            self.tops[number] = if state.flushes_in_row > SHRINKING && nearly_empty {
+            self.tops[number] = if state.shrinks(info) && nearly_empty {
                 magazine::clear_for(first, info, SHRINKING_ROOM)
             } else if state.flushes_in_row < ONE_WAY && state.is_sparse(info) {
                 magazine::clear_for(first, info, GATHER_ROOM)
@@ -437,6 +445,13 @@ impl Heap {
 }
 
 impl ClassState {
+    /// Whether it only shrinks, and has done so for a while.
+    fn shrinks(&self, info: &ClassInfo) -> bool {
+        let flushes = self.flushes_in_row;
+        let bytes = flushes as usize * info.magazine_bytes();
+        flushes > SHRINKING || (flushes > ONE_WAY && bytes > SHRINKING_BYTES)
+    }
+
     /// Whether its slabs are mostly free, so many that it matters, and there is hope to change that.
     ///
     /// While blocks go from magazine to magazine they stay where they are, few in each of many slabs.

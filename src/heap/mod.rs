@@ -44,6 +44,8 @@ pub(crate) struct ClassState {
     pinned: u32,
     /// How many may be there.
     limit: u16,
+    /// When it last went from refills to flushes, in ms; 0: never.
+    swung_ms: u32,
     /// Blocks of the next refill.
     want: u8,
     /// Slabs owned.
@@ -73,6 +75,7 @@ impl ClassState {
             stack: magazine::List::new(),
             pinned: 0,
             limit: 1,
+            swung_ms: 0,
             want: 0,
             slabs: 0,
             out: 0,

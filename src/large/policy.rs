@@ -3,7 +3,6 @@
 
 use crate::base::size::{SLOT_PAGES, SLOT_SHIFT};
 use crate::base::{PAGE, SLOT, SMALL_MAX, SUPERSLAB, align_up};
-use crate::learn::pace;
 
 /// The largest request that is served by page runs.
 pub(super) const RUN_MAX: usize = 1 << 20;
@@ -26,12 +25,6 @@ const EARNED_FLOORS: usize = 10;
 pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
-/// An earned mapping that nobody took for this long has to go. One in huge pages comes back at a quarter of the
-/// cost, at most.
-pub(super) fn earned_mapping_ms(patience: u32, huge: bool) -> u32 {
-    pace::stay_ms(if huge { patience / 4 } else { patience })
-}
-
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The

@@ -95,10 +95,19 @@ fn site_bin(key: u32, mapped: usize) -> usize {
     }
 }
 
+/// For how long, in ms, a block that is free may wait, or may have been away, for keeping it to be right.
+fn patience(huge: bool) -> u32 {
+    if huge {
+        learn::patience_huge_ms()
+    } else {
+        learn::patience_ms()
+    }
+}
+
 /// Whether nobody took an earned block for so long that it has to go.
 fn waited_in_vain(record: &Record, now: u32) -> bool {
-    let huge = record.has(flag::HUGE);
-    now.wrapping_sub(record.stamp()) > policy::earned_mapping_ms(learn::patience_ms(), huge)
+    let patience = patience(record.has(flag::HUGE));
+    now.wrapping_sub(record.stamp()) > patience
 }
 
 /// Whether `bytes` more would fit what sites may keep: of one block, more than of several.
@@ -238,11 +247,11 @@ pub(super) fn take(
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
     let may_be_huge = need >= policy::WHALE_MIN && knobs::THP.get() && !crowded;
-    if shelf
-        .sites
-        .at(key, bin)
-        .missed(now, learn::patience_ms(), knobs::CREDIT.get())
-    {
+    if shelf.sites.at(key, bin).missed(
+        now,
+        patience(may_be_huge && density == Density::Dense),
+        knobs::CREDIT.get(),
+    ) {
         match density {
             // What is touched here and there was not resident.
             Density::Sparse => {}

@@ -5,8 +5,15 @@
 //! Vmem", 2001, size magazines by contention; here there is none, and the trip to the slab is what they
 //! save).
 
-/// The limit after a swing of `refills` in a row behind `flushes` in a row, where `most` is allowed.
-pub(crate) fn after_swing(limit: u16, refills: u16, flushes: u16, most: u16) -> u16 {
+/// A swing that takes longer than this, in ms, is not worth full magazines: each saves a fraction of a microsecond
+/// in a swing, and each block in it may keep a page resident for as long.
+const SWING_MS: u32 = 10;
+
+/// The limit after a swing of `refills` in a row behind `flushes` in a row that took `ms`, where `most` is allowed.
+pub(crate) fn after_swing(limit: u16, refills: u16, flushes: u16, ms: u32, most: u16) -> u16 {
+    if ms > SWING_MS {
+        return (limit / 2).clamp(1, most.max(1));
+    }
     limit
         .saturating_add(refills.min(flushes))
         .clamp(1, most.max(1))
@@ -27,7 +34,7 @@ mod tests {
         for _ in 0..20 {
             let flushes = amplitude.saturating_sub(limit);
             last = flushes;
-            limit = after_swing(limit, flushes, flushes, most);
+            limit = after_swing(limit, flushes, flushes, 1, most);
         }
         last
     }
@@ -39,6 +46,13 @@ mod tests {
         }
         assert_eq!(trips(100, 64), 36);
         assert_eq!(trips(9, 0), 8);
+    }
+
+    #[test]
+    fn a_slow_swing_keeps_ever_fewer() {
+        assert_eq!(after_swing(8, 4, 9, SWING_MS, 64), 12);
+        let slow = |limit| after_swing(limit, 4, 9, SWING_MS + 1, 64);
+        assert_eq!([12, 6, 3, 1, 0].map(slow), [6, 3, 1, 1, 1]);
     }
 
     #[test]

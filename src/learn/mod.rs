@@ -28,5 +28,5 @@ pub(crate) mod site;
 pub(crate) mod sizes;
 pub(crate) mod strategy;
 
-pub(crate) use monitor::{give_back, missed, missed_huge, patience_ms, tick};
+pub(crate) use monitor::{give_back, missed, missed_huge, patience_huge_ms, patience_ms, tick};
 pub(crate) use strategy::warm_floor;

@@ -60,9 +60,11 @@ static PRICE: AtomicU64 = AtomicU64::new(0);
 
 /// See [`patience_ms`]: bounds, and what it is until a window has ended, which is about what it comes to in a
 /// process of 100 MiB that keeps a processor busy half of the time, where a fault takes 1.5 us.
-const SHORTEST_PATIENCE_MS: u32 = 50;
+const SHORTEST_PATIENCE_MS: u32 = 20;
 pub(crate) const LONGEST_PATIENCE_MS: u32 = 1000;
 const FIRST_PATIENCE_MS: u32 = 150;
+/// The least of [`patience_huge_ms`]: the clock is coarse.
+const SHORTEST_HUGE_PATIENCE_MS: u32 = 10;
 static PATIENCE: AtomicU32 = AtomicU32::new(FIRST_PATIENCE_MS);
 
 /// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
@@ -134,6 +136,18 @@ pub(crate) fn tick(bytes: usize, warm: usize, resident: usize) {
 #[inline]
 pub(crate) fn patience_ms() -> u32 {
     PATIENCE.load(Relaxed)
+}
+
+/// The same of memory in huge pages: that comes back at less, so it goes back earlier.
+pub(crate) fn patience_huge_ms() -> u32 {
+    of_huge_pages(patience_ms(), huge_fault())
+}
+
+/// The patience with a huge page that costs as much as `small` small ones at its return, where that with a small
+/// one is `ms`.
+fn of_huge_pages(ms: u32, small: u64) -> u32 {
+    let ms = u64::from(ms) * small / HUGE_PAGES;
+    (ms as u32).max(SHORTEST_HUGE_PATIENCE_MS)
 }
 
 /// What a GiB that was kept free cost in the last window.
@@ -464,6 +478,9 @@ mod tests {
         assert_eq!(in_small_faults(5_000_000, 8, 1450), HUGE_PAGES);
         assert_eq!(in_small_faults(u64::MAX, 7, 1450), HUGE_FAULT);
         assert_eq!(in_small_faults(u64::MAX, 8, 1450), HUGE_PAGES);
+        assert_eq!(of_huge_pages(150, 128), 37);
+        assert_eq!(of_huge_pages(150, HUGE_PAGES), 150);
+        assert_eq!(of_huge_pages(20, 100), SHORTEST_HUGE_PATIENCE_MS);
         let before = MISSED.load(Relaxed);
         missed_huge(2 * SUPERSLAB + 3 * PAGE);
         assert!(MISSED.load(Relaxed) - before >= 2 * huge_fault() + 3);

@@ -26,6 +26,10 @@ static EARNED: AtomicUsize = AtomicUsize::new(0);
 static SINCE: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
+/// When memory was last given back or wanted, in ms.
+static CALLED_AT: AtomicU64 = AtomicU64::new(0);
+/// See [`pace::reluctance`].
+static RELUCTANCE: AtomicU64 = AtomicU64::new(0);
 /// What is earned is at most this, and this many times the floor and a part of what is in use: a process that
 /// goes idle after a burst keeps it, and the strategy in force is the one that has to answer for that.
 const EARNED_MAX: usize = 16 << 20;
@@ -67,11 +71,30 @@ pub(crate) fn regret(bytes: usize) {
         let _ = OUT.fetch_update(Relaxed, Relaxed, less);
         learn::missed(missed);
         if knobs::PACE.get() {
-            let earned = pace::earn(EARNED.load(Relaxed), missed, earned_max());
+            let before = EARNED.load(Relaxed);
+            let most = pace::reluctantly(earned_max(), called(now, before), stay_ms());
+            let earned = pace::earn(before, missed, most);
             EARNED.store(earned, Relaxed);
             MISSED_AT.store(now, Relaxed);
         }
     }
+}
+
+fn stay_ms() -> u64 {
+    pace::stay_ms(learn::patience_ms()).into()
+}
+
+/// Notes that somebody gives memory back or wants some, after `earned` bytes have waited for it. How reluctant
+/// that makes to earn more.
+fn called(now: u64, earned: usize) -> u64 {
+    let idle = now.saturating_sub(CALLED_AT.swap(now, Relaxed));
+    let before = RELUCTANCE.load(Relaxed);
+    if idle == 0 || (before == 0 && earned == 0) {
+        return before;
+    }
+    let after = pace::reluctance(before, idle, stay_ms(), earned > 0);
+    RELUCTANCE.store(after, Relaxed);
+    after
 }
 
 /// What may be earned at most, of slabs and of runs each.
@@ -88,7 +111,8 @@ pub(crate) fn earned() -> usize {
         return 0;
     }
     let (now, missed) = (os::now_ms(), MISSED_AT.load(Relaxed));
-    let half_life = pace::stay_ms(learn::patience_ms()).into();
+    let half_life = stay_ms();
+    called(now, earned);
     if now.saturating_sub(missed) < half_life {
         return earned.min(earned_max());
     }
