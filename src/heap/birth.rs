@@ -405,7 +405,7 @@ pub(crate) fn new_process() {
         learn::monitor::after_fork();
         // What all keep, from the sums of each: vanished threads may have been between the two.
         let warm = pool::after_fork() + large::after_fork(front) as isize;
-        warm::WARM.store(warm, Relaxed);
+        warm::after_fork(warm);
         // By the pool's list of SuperSlabs, so after it.
         orphans::after_fork();
     }

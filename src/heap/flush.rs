@@ -28,8 +28,7 @@ const SPARES: u32 = 16;
 const HOLES_MIN: usize = 1 << 20;
 /// Larger blocks of others are not kept waiting: few of them are many bytes.
 const OUTBOX_BLOCK_MAX: usize = 4096;
-/// Flushes without a refill between them, or [`ONE_WAY`] and so many bytes, after which a class is taken to be
-/// shrinking. If it is nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps
+/// Flushes without a refill between them, or bytes flushed, after which a class is taken to be shrinking. If it is nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps
 /// a slab, from going back.
 const SHRINKING: u16 = 16;
 /// See [`SHRINKING`].
@@ -145,6 +144,7 @@ impl Heap {
         let info = class.info();
         let state = &mut self.classes[number];
         let sparse = state.is_sparse(info);
+        let mut also = 0;
         if state.refills_in_row > 0 {
             // The demand swings.
             let most = (STACK_BYTES / info.magazine_bytes()).min(STACK_MAX) as u16;
@@ -157,17 +157,17 @@ impl Heap {
             if knobs::MAGAZINE.get() && knobs::DEMAND.get() && !sparse {
                 let (refills, flushes) = (state.refills_in_row, state.flushes_in_row);
                 state.limit = demand::after_swing(state.limit, refills, flushes, ms, most);
+                also = state.stack.len.saturating_sub(u32::from(state.limit));
             }
             state.refills_in_row = 0;
             state.flushes_in_row = 0;
         }
         state.flushes_in_row = state.flushes_in_row.saturating_add(1);
         state.flushes += 1;
-        let mut also = 0;
         if knobs::DEMAND.get() && demand::only_shrinks(state.limit, state.flushes_in_row) {
             // What is kept is not used.
             state.limit /= 2;
-            also = state.stack.len.saturating_sub(state.limit as u32);
+            also = state.stack.len.saturating_sub(u32::from(state.limit));
         }
         if sparse {
             state.gathered += GATHER_ROOM as u32;
@@ -449,7 +449,7 @@ impl ClassState {
     fn shrinks(&self, info: &ClassInfo) -> bool {
         let flushes = self.flushes_in_row;
         let bytes = flushes as usize * info.magazine_bytes();
-        flushes > SHRINKING || (flushes > ONE_WAY && bytes > SHRINKING_BYTES)
+        flushes > SHRINKING || bytes > SHRINKING_BYTES
     }
 
     /// Whether its slabs are mostly free, so many that it matters, and there is hope to change that.
@@ -523,4 +523,22 @@ pub(crate) fn is_mine(entry: map::Entry) -> bool {
     let heap = tls::heap();
     // SAFETY: the calling thread's heap, or one that is none and has no slabs.
     Heap::is_real(heap) && unsafe { (*heap).id } == entry.owner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_of_large_blocks_shrinks_after_fewer_flushes() {
+        let shrinks = |size, flushes| {
+            let mut state = ClassState::new();
+            state.flushes_in_row = flushes;
+            state.shrinks(Class::of(size).info())
+        };
+        assert!(!shrinks(16, SHRINKING) && shrinks(16, SHRINKING + 1));
+        let info = Class::of(1024).info();
+        let flushes = (SHRINKING_BYTES / info.magazine_bytes()) as u16;
+        assert!(flushes < SHRINKING && !shrinks(1024, flushes) && shrinks(1024, flushes + 1));
+    }
 }

@@ -95,10 +95,11 @@ fn site_bin(key: u32, mapped: usize) -> usize {
     }
 }
 
-/// For how long, in ms, a block that is free may wait, or may have been away, for keeping it to be right.
-fn patience(huge: bool) -> u32 {
+/// For how long, in ms, a block of `mapped` bytes that is free may wait, or may have been away, for keeping it to be
+/// right.
+fn patience(mapped: usize, huge: bool) -> u32 {
     if huge {
-        learn::patience_huge_ms()
+        learn::patience_huge_ms(policy::huge_mapped(mapped))
     } else {
         learn::patience_ms()
     }
@@ -106,8 +107,9 @@ fn patience(huge: bool) -> u32 {
 
 /// Whether nobody took an earned block for so long that it has to go.
 fn waited_in_vain(record: &Record, now: u32) -> bool {
-    let patience = patience(record.has(flag::HUGE));
-    now.wrapping_sub(record.stamp()) > patience
+    let patience = patience(record.mapped(), record.has(flag::HUGE));
+    // Signed: another thread may have kept it since `now`.
+    now.wrapping_sub(record.stamp()) as i32 > patience as i32
 }
 
 /// Whether `bytes` more would fit what sites may keep: of one block, more than of several.
@@ -249,7 +251,10 @@ pub(super) fn take(
     let may_be_huge = need >= policy::WHALE_MIN && knobs::THP.get() && !crowded;
     if shelf.sites.at(key, bin).missed(
         now,
-        patience(may_be_huge && density == Density::Dense),
+        patience(
+            policy::mapped(need),
+            may_be_huge && density == Density::Dense,
+        ),
         knobs::CREDIT.get(),
     ) {
         match density {

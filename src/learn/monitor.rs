@@ -53,6 +53,8 @@ static FAULT_MEDIAN_NS: AtomicU64 = AtomicU64::new(FAULT_NS);
 /// the host to find the memory.
 static HUGE_FAULTS: AtomicU64 = AtomicU64::new(0);
 static HUGE_FAULT_NS: AtomicU64 = AtomicU64::new(u64::MAX);
+/// How many of them took so long that a huge page can have been cleared.
+static WERE_HUGE: AtomicU64 = AtomicU64::new(0);
 /// What a per cent of memory is worth, in hundredths of what a per cent of time is (see [`cost::price`]).
 pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
 /// What a GiB that was kept free cost in the last window; see [`cost::price`].
@@ -138,15 +140,22 @@ pub(crate) fn patience_ms() -> u32 {
     PATIENCE.load(Relaxed)
 }
 
-/// The same of memory in huge pages: that comes back at less, so it goes back earlier.
-pub(crate) fn patience_huge_ms() -> u32 {
-    of_huge_pages(patience_ms(), huge_fault())
+/// The same with a mapping of `bytes` for which huge pages are asked for: it comes back at less, so it goes back
+/// earlier.
+pub(crate) fn patience_huge_ms(bytes: usize) -> u32 {
+    of_huge_pages(patience_ms(), bytes, huge_fault())
 }
 
-/// The patience with a huge page that costs as much as `small` small ones at its return, where that with a small
-/// one is `ms`.
-fn of_huge_pages(ms: u32, small: u64) -> u32 {
-    let ms = u64::from(ms) * small / HUGE_PAGES;
+/// Small faults that one of the mapping costs, where a huge one is as much as `huge`: what does not fill a huge page
+/// is small ones.
+fn faults_of(bytes: usize, huge: u64) -> u64 {
+    (bytes / SUPERSLAB) as u64 * huge + (bytes % SUPERSLAB / PAGE) as u64
+}
+
+/// The patience with `bytes` where a huge page costs as much as `huge` small ones, and that with a small one is `ms`.
+fn of_huge_pages(ms: u32, bytes: usize, huge: u64) -> u32 {
+    let pages = (bytes / PAGE).max(1) as u64;
+    let ms = u64::from(ms) * faults_of(bytes, huge) / pages;
     (ms as u32).max(SHORTEST_HUGE_PATIENCE_MS)
 }
 
@@ -205,10 +214,9 @@ pub(crate) fn missed(bytes: usize) {
     MISSED.fetch_add((bytes / PAGE) as u64, Relaxed);
 }
 
-/// The same of a mapping of `bytes` for which huge pages are asked for: what does not fill one is small ones.
+/// The same of a mapping of `bytes` for which huge pages are asked for.
 pub(crate) fn missed_huge(bytes: usize) {
-    let small = (bytes % SUPERSLAB / PAGE) as u64;
-    MISSED.fetch_add((bytes / SUPERSLAB) as u64 * huge_fault() + small, Relaxed);
+    MISSED.fetch_add(faults_of(bytes, huge_fault()), Relaxed);
 }
 
 /// How many small faults one of a huge page costs.
@@ -216,15 +224,17 @@ fn huge_fault() -> u64 {
     in_small_faults(
         HUGE_FAULT_NS.load(Relaxed),
         HUGE_FAULTS.load(Relaxed),
+        WERE_HUGE.load(Relaxed),
         fault_ns(),
     )
 }
 
-/// The same, if the fastest of those `timed` took `ns` (`u64::MAX`: none was one), and a small one takes `fault_ns`.
-fn in_small_faults(ns: u64, timed: u64, fault_ns: u64) -> u64 {
+/// The same, if `huge` of those `timed` were, the fastest of which took `ns` (`u64::MAX`: there was none), and a small
+/// one takes `fault_ns`.
+fn in_small_faults(ns: u64, timed: u64, huge: u64, fault_ns: u64) -> u64 {
     match ns {
-        // There are no huge pages: all of the small ones will fault.
-        u64::MAX if timed >= TIMED_HUGE => HUGE_PAGES,
+        // There are no huge pages, and one or the other just took long: all of the small ones will fault.
+        _ if timed >= TIMED_HUGE && huge * 2 < timed => HUGE_PAGES,
         u64::MAX => HUGE_FAULT,
         ns => (ns / fault_ns.max(1)).clamp(1, HUGE_PAGES),
     }
@@ -247,6 +257,7 @@ pub(crate) unsafe fn time_huge_fault(page: *mut u8) {
         let took = os::now_ns().saturating_sub(before);
         if was_huge(took, fault_ns()) {
             HUGE_FAULT_NS.fetch_min(took, Relaxed);
+            WERE_HUGE.fetch_add(1, Relaxed);
         }
         HUGE_FAULTS.fetch_add(1, Relaxed);
     }
@@ -474,13 +485,16 @@ mod tests {
     #[test]
     fn a_huge_fault_costs_more_than_a_small_one_and_a_tail_as_much() {
         assert!(was_huge(170_000, 1450) && !was_huge(2000, 1450));
-        assert_eq!(in_small_faults(170_000, 1, 1450), 117);
-        assert_eq!(in_small_faults(5_000_000, 8, 1450), HUGE_PAGES);
-        assert_eq!(in_small_faults(u64::MAX, 7, 1450), HUGE_FAULT);
-        assert_eq!(in_small_faults(u64::MAX, 8, 1450), HUGE_PAGES);
-        assert_eq!(of_huge_pages(150, 128), 37);
-        assert_eq!(of_huge_pages(150, HUGE_PAGES), 150);
-        assert_eq!(of_huge_pages(20, 100), SHORTEST_HUGE_PATIENCE_MS);
+        assert_eq!(in_small_faults(170_000, 1, 1, 1450), 117);
+        assert_eq!(in_small_faults(5_000_000, 8, 8, 1450), HUGE_PAGES);
+        assert_eq!(in_small_faults(u64::MAX, 7, 0, 1450), HUGE_FAULT);
+        assert_eq!(in_small_faults(u64::MAX, 8, 0, 1450), HUGE_PAGES);
+        // A small one for which the host had to find memory.
+        assert_eq!(in_small_faults(25_000, 8, 1, 1450), HUGE_PAGES);
+        assert_eq!(of_huge_pages(150, SUPERSLAB, 128), 37);
+        assert_eq!(of_huge_pages(150, SUPERSLAB + SUPERSLAB / 2, 128), 75);
+        assert_eq!(of_huge_pages(150, 8 * SUPERSLAB, HUGE_PAGES), 150);
+        assert_eq!(of_huge_pages(20, SUPERSLAB, 100), SHORTEST_HUGE_PATIENCE_MS);
         let before = MISSED.load(Relaxed);
         missed_huge(2 * SUPERSLAB + 3 * PAGE);
         assert!(MISSED.load(Relaxed) - before >= 2 * huge_fault() + 3);

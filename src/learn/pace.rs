@@ -17,26 +17,28 @@ pub(crate) fn stay_ms(patience_ms: u32) -> u32 {
     patience_ms.clamp(100, 1000)
 }
 
-/// In a step of reluctance, half as much is earned; there are so many steps.
+/// A step of reluctance, by which half as much is earned.
+const STEP: u64 = 1 << 20;
+/// Steps there are.
 const STEPS: u64 = 6;
 /// A step wears off while a program is busy for so many times what may stay idle.
-const STEP: u64 = 16;
+const WEARS_OFF: u64 = 16;
 
-/// How reluctant to earn more, in ms of being busy until one is not: `before`, and then nobody called for `idle_ms`.
-/// Nobody is there in a pause to give back what has waited for longer than the `stay_ms` that it should. So who
-/// `waited` in vain earns less from then on, by half for each doubling of the time.
+/// How reluctant to earn, in parts of [`STEP`], `before` nobody called for `idle_ms`. Nobody is there in a pause to
+/// give back what waits for longer than the `stay_ms` that it should. So who `waited` in vain earns less from
+/// then on, by half for each doubling of the time, until the program has been busy for long.
 pub(crate) fn reluctance(before: u64, idle_ms: u64, stay_ms: u64, waited: bool) -> u64 {
-    let step = STEP * stay_ms;
-    match idle_ms / stay_ms.max(1) {
-        0 | 1 => before.saturating_sub(idle_ms),
-        times if waited => (before + u64::from(times.ilog2()) * step).min(STEPS * step),
+    let stay_ms = stay_ms.max(1);
+    match idle_ms / stay_ms {
+        0 | 1 => before.saturating_sub(idle_ms * STEP / (WEARS_OFF * stay_ms)),
+        times if waited => (before + u64::from(times.ilog2()) * STEP).min(STEPS * STEP),
         _ => before,
     }
 }
 
 /// What of `most` may be earned by who is so reluctant.
-pub(crate) fn reluctantly(most: usize, reluctance: u64, stay_ms: u64) -> usize {
-    most >> (reluctance / (STEP * stay_ms).max(1)).min(STEPS)
+pub(crate) fn reluctantly(most: usize, reluctance: u64) -> usize {
+    most >> reluctance.div_ceil(STEP).min(STEPS)
 }
 
 /// What is left of what was earned when nothing was missed for `idle_ms`, and half of it lapses in
@@ -64,26 +66,32 @@ mod tests {
         assert_eq!(lapse(1000, u64::MAX, 1), 0);
     }
 
+    /// The reluctance after being busy for `ms`, with a call every 4.
+    fn busy(mut reluctant: u64, ms: u64, stay_ms: u64) -> u64 {
+        for _ in 0..ms / 4 {
+            reluctant = reluctance(reluctant, 4, stay_ms, true);
+        }
+        reluctant
+    }
+
     #[test]
     fn who_waits_in_vain_earns_less_until_busy_for_long() {
-        const STAY: u64 = 100;
-        let mut reluctance_ms = 0;
-        // Bursts of 140 ms, and 260 ms between them.
-        for beat in 1..20 {
-            reluctance_ms = reluctance(reluctance_ms, 260, STAY, true);
-            for _ in 0..35 {
-                reluctance_ms = reluctance(reluctance_ms, 4, STAY, true);
+        for stay in [100, 1000] {
+            let mut reluctant = 0;
+            for beat in 1..20 {
+                let less = |reluctant| reluctantly(1 << 20, reluctant) == 1 << (20 - beat.min(6));
+                reluctant = reluctance(reluctant, 3 * stay - 1, stay, true);
+                assert!(less(reluctant) && less(busy(reluctant, stay / 2, stay)));
             }
-            assert!(beat < 2 || reluctantly(1 << 20, reluctance_ms, STAY) <= 1 << 19);
+            // What was not there cannot have waited.
+            assert_eq!(reluctance(reluctant, 99 * stay, stay, false), reluctant);
+            let half = busy(reluctant, STEPS * WEARS_OFF * stay / 2, stay);
+            assert!(reluctantly(1 << 20, half).abs_diff(1 << 17) <= 1 << 16);
+            let none = busy(half, STEPS * WEARS_OFF * stay, stay);
+            assert_eq!(reluctantly(1 << 20, none), 1 << 20);
         }
-        assert!(reluctantly(1 << 20, reluctance_ms, STAY) <= 1 << 15);
-        // What was not there cannot have waited.
-        assert_eq!(reluctance(reluctance_ms, 5000, STAY, false), reluctance_ms);
-        for _ in 0..STEP * STEPS * STAY / 4 {
-            reluctance_ms = reluctance(reluctance_ms, 4, STAY, true);
-        }
-        assert_eq!(reluctantly(1 << 20, reluctance_ms, STAY), 1 << 20);
-        assert_eq!(reluctance(0, u64::MAX, 0, true), 0);
+        assert_eq!(reluctance(0, u64::MAX, 0, true), STEPS * STEP);
+        assert_eq!(reluctantly(64, u64::MAX), 1);
     }
 
     /// Blocks that come and go with a period: what is paid with the rule, over what the best in hindsight

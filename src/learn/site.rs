@@ -1,7 +1,7 @@
 //! What is known of a call site and a size class of large blocks: a pure state machine.
 //!
 //! Keeping a freed block is renting memory; giving it back is a debt of one page fault for each
-//! page at the next take (here 1.2 us for a small page, 70 us for a huge one). Without knowing the
+//! page at the next take (here 1.5 us for a small page, 40 - 200 us for a huge one). Without knowing the
 //! future, the ski-rental rule (see [`super::pace`]) is to rent for as long as the debt would have cost. A
 //! block that is wanted again soon after it was given back is a *regret*; each earns its site a credit, and
 //! each credit lets one block stay although the warm budget is spent: the site's working set, no more.

@@ -26,7 +26,7 @@ static EARNED: AtomicUsize = AtomicUsize::new(0);
 static SINCE: AtomicU64 = AtomicU64::new(0);
 /// When memory was last missed, in ms.
 static MISSED_AT: AtomicU64 = AtomicU64::new(0);
-/// When memory was last given back or wanted, in ms.
+/// When somebody last took memory or gave some, in ms, while anything was earned or one was reluctant to.
 static CALLED_AT: AtomicU64 = AtomicU64::new(0);
 /// See [`pace::reluctance`].
 static RELUCTANCE: AtomicU64 = AtomicU64::new(0);
@@ -72,10 +72,12 @@ pub(crate) fn regret(bytes: usize) {
         learn::missed(missed);
         if knobs::PACE.get() {
             let before = EARNED.load(Relaxed);
-            let most = pace::reluctantly(earned_max(), called(now, before), stay_ms());
-            let earned = pace::earn(before, missed, most);
-            EARNED.store(earned, Relaxed);
+            let most = pace::reluctantly(earned_max(), RELUCTANCE.load(Relaxed)).max(before);
+            EARNED.store(pace::earn(before, missed, most), Relaxed);
             MISSED_AT.store(now, Relaxed);
+            if before == 0 {
+                CALLED_AT.fetch_max(now, Relaxed);
+            }
         }
     }
 }
@@ -84,17 +86,25 @@ fn stay_ms() -> u64 {
     pace::stay_ms(learn::patience_ms()).into()
 }
 
-/// Notes that somebody gives memory back or wants some, after `earned` bytes have waited for it. How reluctant
-/// that makes to earn more.
-fn called(now: u64, earned: usize) -> u64 {
-    let idle = now.saturating_sub(CALLED_AT.swap(now, Relaxed));
-    let before = RELUCTANCE.load(Relaxed);
-    if idle == 0 || (before == 0 && earned == 0) {
-        return before;
+/// Notes that somebody takes memory or gives some, while `warm` bytes are free: what is earned of it has waited
+/// since the last call.
+#[cold]
+fn called(now: u64, warm: usize) {
+    if CALLED_AT.load(Relaxed) >= now {
+        return;
     }
-    let after = pace::reluctance(before, idle, stay_ms(), earned > 0);
-    RELUCTANCE.store(after, Relaxed);
-    after
+    let idle = now.saturating_sub(CALLED_AT.fetch_max(now, Relaxed));
+    // What may be there is not always there.
+    let waited = warm > unearned() + EARNED.load(Relaxed) / 2;
+    let before = RELUCTANCE.load(Relaxed);
+    RELUCTANCE.store(pace::reluctance(before, idle, stay_ms(), waited), Relaxed);
+}
+
+/// In the child of a fork, which begins with `warm` free bytes: what its parent waited for is not its own.
+pub(crate) fn after_fork(warm: isize) {
+    WARM.store(warm, Relaxed);
+    RELUCTANCE.store(0, Relaxed);
+    CALLED_AT.store(os::now_ms(), Relaxed);
 }
 
 /// What may be earned at most, of slabs and of runs each.
@@ -112,7 +122,6 @@ pub(crate) fn earned() -> usize {
     }
     let (now, missed) = (os::now_ms(), MISSED_AT.load(Relaxed));
     let half_life = stay_ms();
-    called(now, earned);
     if now.saturating_sub(missed) < half_life {
         return earned.min(earned_max());
     }
@@ -129,16 +138,20 @@ pub(crate) fn of_limit(most: usize) -> usize {
     most.min(os::memory_limit() / PART_OF_LIMIT)
 }
 
+/// What of the budget needs not be earned.
+fn unearned() -> usize {
+    let live = LIVE.load(Relaxed).max(0) as usize;
+    learn::warm_floor() + live / 100 * PERCENT.load(Relaxed)
+}
+
 /// Free bytes that may stay resident now.
 pub(crate) fn budget() -> usize {
-    let live = LIVE.load(Relaxed).max(0) as usize;
-    learn::warm_floor() + live / 100 * PERCENT.load(Relaxed) + earned()
+    unearned() + earned()
 }
 
 /// What of the budget, without what was earned, falls to one of `heaps`.
 pub(crate) fn share(heaps: usize) -> usize {
-    let live = LIVE.load(Relaxed).max(0) as usize;
-    (learn::warm_floor() + live / 100 * PERCENT.load(Relaxed)) / heaps.max(1)
+    unearned() / heaps.max(1)
 }
 
 /// Bytes by which the warm memory exceeds the budget.
@@ -156,10 +169,66 @@ pub(crate) fn keep(bytes: isize) {
 pub(crate) fn tick(bytes: usize) {
     let warm = WARM.load(Relaxed).max(0) as usize;
     let live = LIVE.load(Relaxed).max(0) as usize;
+    if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
+        called(os::now_ms(), warm);
+    }
     learn::tick(bytes, warm, warm + live);
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).
 pub(crate) fn used(bytes: isize) {
     LIVE.fetch_add(bytes, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::process::in_child;
+    extern crate std;
+
+    /// Two calls `pause` ms apart, with `warm` bytes free beside what needs not be earned; the steps of
+    /// reluctance after that.
+    fn pause(pause: u64, warm: usize) -> u32 {
+        EARNED.store(4 << 20, Relaxed);
+        let warm = unearned() + warm;
+        let now = os::now_ms() + 10_000;
+        called(now, warm);
+        RELUCTANCE.store(0, Relaxed);
+        called(now + pause, warm);
+        let left = pace::reluctantly(1 << 20, RELUCTANCE.load(Relaxed));
+        (1usize << 20).ilog2() - left.ilog2()
+    }
+
+    #[test]
+    fn what_was_earned_and_there_makes_reluctant_if_nobody_calls() {
+        assert!(in_child(|| pause(2 * stay_ms(), 4 << 20) == 1));
+        assert!(in_child(|| pause(9 * stay_ms(), 4 << 20) == 3));
+        assert!(in_child(|| pause(stay_ms(), 4 << 20) == 0));
+        // All of it was in use: who computes for long does not pause.
+        assert!(in_child(|| pause(9 * stay_ms(), 1 << 20) == 0));
+        // A child has not waited; its memory is what it is told.
+        assert!(in_child(|| {
+            let reluctant = pause(9 * stay_ms(), 4 << 20) == 3;
+            after_fork(12);
+            reluctant && RELUCTANCE.load(Relaxed) == 0 && WARM.load(Relaxed) == 12
+        }));
+    }
+
+    #[test]
+    fn reluctance_bounds_what_is_earned_and_takes_nothing_away() {
+        assert!(in_child(|| {
+            let earn = |bytes| {
+                gave_back(bytes);
+                regret(bytes);
+                EARNED.load(Relaxed)
+            };
+            EARNED.store(0, Relaxed);
+            let most = earned_max();
+            let all = earn(2 * most) == most;
+            RELUCTANCE.store(u64::MAX, Relaxed);
+            let kept = earn(2 * most) == most;
+            EARNED.store(0, Relaxed);
+            all && kept && earn(2 * most) == pace::reluctantly(most, u64::MAX)
+        }));
+    }
 }
