@@ -460,6 +460,9 @@ pub(super) fn evict_oldest() -> Option<(u32, &'static Record)> {
     shelf.evict(n, now())
 }
 
+/// Earned blocks that one look takes, from the oldest on.
+const EARNED_LOOKS: usize = 16;
+
 /// Takes an earned block out that has waited too long, or is too much (or just any), for the
 /// caller to give back.
 pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
@@ -468,15 +471,21 @@ pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
     }
     let now = now();
     let mut shelf = SHELF.lock();
-    let n = shelf.earned.head();
-    let record = records::get(n).filter(|_| n != 0)?;
-    let old = waited_in_vain(record, now);
-    let alone = List::next(n, By::Age) == 0;
-    if any || old || (!alone && !may_earn(0)) {
-        shelf.evict(n, now)
-    } else {
-        None
+    let oldest = shelf.earned.head();
+    let alone = List::next(oldest, By::Age) == 0;
+    if any || (!alone && !may_earn(0)) {
+        return shelf.evict(oldest, now);
     }
+    // Who may not wait for long, because he comes back at little, may be behind an older one who may.
+    let mut n = oldest;
+    for _ in 0..EARNED_LOOKS {
+        let record = records::get(n).filter(|_| n != 0)?;
+        if waited_in_vain(record, now) {
+            return shelf.evict(n, now);
+        }
+        n = List::next(n, By::Age);
+    }
+    None
 }
 
 /// Whether there are so many ranges that no more should be unmapped.
@@ -563,4 +572,44 @@ pub(super) fn forget_sites() {
     shelf.distrust = false;
     shelf.unproven = 0;
     shelf.dense_looks = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::large::direct;
+    use crate::os::process::in_child;
+    use crate::space::map::{self, Kind};
+    extern crate std;
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    #[test]
+    fn a_huge_block_that_has_waited_leaves_from_behind_an_older_one() {
+        assert!(in_child(|| {
+            let take = || {
+                let p = direct::take(4 << 20, SLOT, 2, false)?;
+                match map::lookup(p.as_ptr() as usize).kind() {
+                    Kind::Large(n) => Some(n),
+                    _ => None,
+                }
+            };
+            let (Some(small), Some(huge)) = (take(), take()) else {
+                return false;
+            };
+            for n in [small, huge] {
+                let Some(record) = records::get(n) else {
+                    return false;
+                };
+                record.put(flag::HUGE, n == huge);
+                record.set_state(State::Leaving);
+                SHELF.lock().insert(n, record, true, true, 4 << 20, now());
+            }
+            sleep(Duration::from_millis(
+                u64::from(learn::patience_huge_ms(4 << 20)) + 20,
+            ));
+            let mut gone = core::iter::from_fn(|| evict_earned(false)).map(|(n, _)| n);
+            gone.any(|n| n == huge)
+        }));
+    }
 }
