@@ -28,8 +28,9 @@ const SPARES: u32 = 16;
 const HOLES_MIN: usize = 1 << 20;
 /// Larger blocks of others are not kept waiting: few of them are many bytes.
 const OUTBOX_BLOCK_MAX: usize = 4096;
-/// Flushes without a refill between them, or bytes flushed, after which a class is taken to be shrinking. If it is nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps
-/// a slab, from going back.
+/// Flushes without a refill between them, or bytes flushed so, after which a class is taken to be shrinking. If it
+/// is nearly empty, too, its magazine gets little room: each block in it keeps a page, and perhaps a slab, from
+/// going back.
 const SHRINKING: u16 = 16;
 /// See [`SHRINKING`].
 const SHRINKING_BYTES: usize = 256 << 10;

@@ -25,6 +25,7 @@ const EARNED_FLOORS: usize = 10;
 pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
+
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The

@@ -88,7 +88,7 @@ fn stay_ms() -> u64 {
 
 /// Notes that somebody takes memory or gives some, while `warm` bytes are free: what is earned of it has waited
 /// since the last call.
-#[cold]
+#[inline(never)]
 fn called(now: u64, warm: usize) {
     if CALLED_AT.load(Relaxed) >= now {
         return;
