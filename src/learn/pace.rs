@@ -24,9 +24,9 @@ const STEPS: u64 = 6;
 /// A step wears off while a program is busy for so many times what may stay idle.
 const WEARS_OFF: u64 = 16;
 
-/// How reluctant to earn, in parts of [`STEP`], after nobody called for `idle_ms`, and `before` that. Nobody is there in a pause to
-/// give back what waits for longer than the `stay_ms` that it should. So who `waited` in vain earns less from
-/// then on, by half for each doubling of the time, until the program has been busy for long.
+/// How reluctant to earn, in parts of [`STEP`], after nobody called for `idle_ms`, and `before` that. Nobody is there
+/// in a pause to give back what waits for longer than the `stay_ms` that it should. So who `waited` in vain earns
+/// less from then on, by half for each doubling of the time, until the program has been busy for long.
 pub(crate) fn reluctance(before: u64, idle_ms: u64, stay_ms: u64, waited: bool) -> u64 {
     let stay_ms = stay_ms.max(1);
     match idle_ms / stay_ms {

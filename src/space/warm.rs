@@ -107,7 +107,7 @@ pub(crate) fn after_fork(warm: isize) {
     CALLED_AT.store(os::now_ms(), Relaxed);
 }
 
-/// What may be earned at most, of slabs and of runs each.
+/// What may be earned at most, of slabs and of runs each; of slabs less after pauses ([`pace::reluctantly`]).
 pub(crate) fn earned_max() -> usize {
     let live = LIVE.load(Relaxed).max(0) as usize;
     of_limit((learn::warm_floor() * EARNED_FLOORS + live / EARNED_PART).min(EARNED_MAX))
@@ -211,6 +211,22 @@ mod tests {
             let reluctant = pause(9 * stay_ms(), 4 << 20) == 3;
             after_fork(12);
             reluctant && RELUCTANCE.load(Relaxed) == 0 && WARM.load(Relaxed) == 12
+        }));
+    }
+
+    /// By way of [`tick`], and in real time: a delay only makes the pause longer.
+    #[test]
+    fn who_takes_memory_after_a_pause_becomes_reluctant() {
+        assert!(in_child(|| {
+            EARNED.store(4 << 20, Relaxed);
+            RELUCTANCE.store(0, Relaxed);
+            WARM.store((unearned() + (4 << 20)) as isize, Relaxed);
+            CALLED_AT.store(os::now_ms(), Relaxed);
+            tick(1);
+            let before = RELUCTANCE.load(Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(2 * stay_ms() + 20));
+            tick(1);
+            before < RELUCTANCE.load(Relaxed)
         }));
     }
 
