@@ -214,6 +214,26 @@ mod tests {
         }));
     }
 
+    /// By way of [`tick`], and in real time: a delay only makes the pause longer.
+    #[test]
+    fn who_takes_memory_after_a_pause_becomes_reluctant() {
+        assert!(in_child(|| {
+            // The first lock of a new process would do it, and tell what is warm.
+            crate::sync::forked();
+            // A tick may end a window, and the next strategy would have another floor.
+            learn::strategy::USERS_FLOOR.store(1 << 20, Relaxed);
+            EARNED.store(4 << 20, Relaxed);
+            RELUCTANCE.store(0, Relaxed);
+            WARM.store((unearned() + (4 << 20)) as isize, Relaxed);
+            CALLED_AT.store(os::now_ms(), Relaxed);
+            tick(1);
+            let before = RELUCTANCE.load(Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(2 * stay_ms() + 20));
+            tick(1);
+            before < RELUCTANCE.load(Relaxed)
+        }));
+    }
+
     #[test]
     fn reluctance_bounds_what_is_earned_and_takes_nothing_away() {
         assert!(in_child(|| {
