@@ -10,11 +10,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::block::Block;
+use super::earned::{self, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
 use crate::base::{PAGE, knobs};
 use crate::learn;
+use crate::os;
 use crate::space::warm;
 use crate::sync;
 
@@ -45,6 +47,8 @@ struct Place {
     proof: u8,
     /// The front's tick when the place last served.
     tick: u32,
+    /// What that was when [`Front::waits`] last saw another, and when that was, in ms.
+    seen: (u32, u32),
 }
 
 /// The front of a thread. Zeroed, it is empty.
@@ -65,6 +69,10 @@ pub(crate) struct Front {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
+}
+
+fn now() -> u32 {
+    os::now_ms() as u32
 }
 
 fn bump(counter: &AtomicU64) {
@@ -198,10 +206,12 @@ impl Front {
         }
     }
 
-    /// Bytes kept because their sites have earned it.
-    fn earned_bytes(&self) -> usize {
-        let earned = self.places.iter().filter(|place| place.earned);
-        earned.map(|place| place.charge).sum()
+    /// What is kept because its sites have earned it.
+    fn earned(&self) -> Sum {
+        let places = self.places.iter().zip(&self.keys);
+        places
+            .filter(|(place, _)| place.earned)
+            .fold(Sum::NONE, |sum, (place, key)| sum.with(place.charge, *key))
     }
 
     #[cold]
@@ -217,11 +227,11 @@ impl Front {
             // Only this thread's large calls can take it out again, and the thread may sleep.
             // So a few, or one.
             while let Some(i) = self.oldest(|place| place.earned)
-                && self.earned_bytes() + charge > policy::FRONT_EARNED
+                && self.earned().all + charge > policy::FRONT_EARNED
             {
                 self.evict(i);
             }
-            while !shelf::may_earn(charge) {
+            while !earned::fits(charge, policy::is_growing(block.key())) {
                 let Some(i) = self.oldest(|place| place.earned) else {
                     return false;
                 };
@@ -265,10 +275,11 @@ impl Front {
                 _ => 0,
             },
             tick: self.tick,
+            seen: (self.tick, now()),
         };
         block.keep();
         if earned {
-            shelf::EARNED.fetch_add(charge, Relaxed);
+            earned::add(charge, block.key());
         } else {
             self.kept += charge;
             KEPT.fetch_add(charge, Relaxed);
@@ -284,16 +295,30 @@ impl Front {
             .max_by_key(|i| self.tick.wrapping_sub(self.places[*i].tick))
     }
 
-    /// If what sites have earned leaves no room for a mapping that was freed: what has not been
-    /// wanted lately leaves.
+    /// What was earned and has not been wanted lately leaves when another mapping is freed: for the room of that one,
+    /// `block`, or because it has waited for too long. Without calls for mappings nobody comes here.
     pub(super) fn relent(&mut self, block: Block) {
         if block.record() != 0
-            && !shelf::may_earn(block.touched())
             && let Some(i) = self.oldest(|place| place.earned)
-            && self.tick.wrapping_sub(self.places[i].tick) >= STALE
         {
-            self.evict(i);
+            let stale = self.tick.wrapping_sub(self.places[i].tick) >= STALE;
+            let growing = policy::is_growing(block.key());
+            if (stale && !earned::fits(block.touched(), growing)) || self.waits(i, now()) {
+                self.evict(i);
+            }
         }
+    }
+
+    /// Whether the earned block at a place has waited in vain at `now`: nobody took it since an earlier look that was
+    /// longer ago than it may wait. (Serving does not look at the clock.)
+    fn waits(&mut self, i: usize, now: u32) -> bool {
+        let place = &mut self.places[i];
+        let out = place.at.load(Relaxed) == 0;
+        if out || place.seen.0 != place.tick {
+            place.seen = (place.tick, now);
+        }
+        records::get(place.record)
+            .is_some_and(|record| now.wrapping_sub(place.seen.1) > shelf::patience_with(record))
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.
@@ -302,10 +327,10 @@ impl Front {
         let place = &mut self.places[i];
         let charge = core::mem::take(&mut place.charge);
         if place.earned {
-            shelf::lower(&shelf::EARNED, charge);
+            earned::remove(charge, self.keys[i]);
         } else if charge > 0 {
             self.kept -= charge;
-            shelf::lower(&KEPT, charge);
+            earned::lower(&KEPT, charge);
             warm::keep(-(charge as isize));
         }
         place.earned = false;
@@ -345,8 +370,8 @@ impl Front {
     }
 
     /// The bytes that it keeps without having earned it, and those that it has earned.
-    pub(super) fn totals(&self) -> (usize, usize) {
-        (self.kept, self.earned_bytes())
+    pub(super) fn totals(&self) -> (usize, Sum) {
+        (self.kept, self.earned())
     }
 
     /// What lies in it now, and its hits, misses and evictions. Racy if another thread owns it.

@@ -19,6 +19,7 @@ mod bits;
 mod block;
 mod book;
 mod direct;
+mod earned;
 mod front;
 mod pages;
 mod policy;
@@ -250,7 +251,7 @@ pub(crate) fn trim() {
 
 /// Free bytes of mappings that sites have earned, which do not stand in the warm budget.
 pub(crate) fn earned_bytes() -> usize {
-    shelf::EARNED.load(Relaxed)
+    earned::sum().all
 }
 
 /// What is known of a call site: who it is, what it took, and what was learned of it.
@@ -351,7 +352,7 @@ pub(crate) fn counts() -> Counts {
         kept_blocks,
         kept_bytes,
         warm_run_bytes: runs::warm_bytes(),
-        earned_bytes: shelf::EARNED.load(Relaxed),
+        earned_bytes: earned::sum().all,
         front_bytes: front::KEPT.load(Relaxed),
         purged_run_bytes: runs::PURGED.load(Relaxed),
     }
@@ -365,11 +366,11 @@ pub(crate) fn counts() -> Counts {
 /// As for [`crate::sync::Lock::recover`].
 pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
     book::after_fork();
-    let (kept, earned) = front.map_or((0, 0), Front::totals);
+    let (kept, earned) = front.map_or((0, earned::Sum::NONE), Front::totals);
     // SAFETY: the caller's.
     let (runs, (mappings, earned_mappings)) = unsafe { (runs::after_fork(), shelf::after_fork()) };
     front::KEPT.store(kept, Relaxed);
-    shelf::EARNED.store(earned + earned_mappings, Relaxed);
+    earned::after_fork(earned.and(earned_mappings));
     runs + mappings + kept
 }
 
@@ -380,7 +381,7 @@ pub(crate) fn check_accounts(front: &Front) -> Result<usize, &'static str> {
     if front::KEPT.load(Relaxed) != kept {
         return Err("what fronts keep is not what this one keeps");
     }
-    if shelf::EARNED.load(Relaxed) != earned + earned_mappings {
+    if earned::sum() != earned.and(earned_mappings) {
         return Err("what is earned is not what is kept for it");
     }
     Ok(runs::charged() + mappings + kept)

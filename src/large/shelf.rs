@@ -3,9 +3,10 @@
 //! Sections are short, and no system call happens in them except for memory of the table of
 //! records. A block that leaves is taken out here and given back by the caller, without the lock.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::direct::Found;
+use super::earned::{self, Sum};
 use super::policy;
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
@@ -42,7 +43,7 @@ pub(super) struct Shelf {
     /// What they count for.
     pub(super) kept_bytes: usize,
     /// What of it sites have earned; the rest stands in the warm budget.
-    earned_bytes: usize,
+    earned_sum: Sum,
     /// Bytes in huge pages whose site is not known to be dense; and whether that bet was lost.
     pub(super) unproven: usize,
     /// See `unproven`.
@@ -61,7 +62,7 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
     sites: Sites::NEW,
     kept: 0,
     kept_bytes: 0,
-    earned_bytes: 0,
+    earned_sum: Sum::NONE,
     unproven: 0,
     distrust: false,
     dense_looks: 0,
@@ -69,17 +70,6 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
 
 /// What is assumed of blocks while nobody looks at them (`HAKMEM_DENSITY`).
 pub(crate) static ASSUME_DENSE: AtomicBool = AtomicBool::new(false);
-
-/// Free bytes that sites have earned, in caches and in fronts.
-pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
-
-/// Takes `bytes` off a sum. They may be off already in the child of a bare fork in which another thread
-/// was the first to take a lock.
-pub(super) fn lower(sum: &AtomicUsize, bytes: usize) {
-    let less = |sum: usize| Some(sum.saturating_sub(bytes));
-    // Never fails: the closure always has an answer.
-    let _ = sum.fetch_update(Relaxed, Relaxed, less);
-}
 
 fn now() -> u32 {
     os::now_ms() as u32
@@ -105,26 +95,21 @@ fn patience(mapped: usize, huge: bool) -> u32 {
     }
 }
 
+/// For how long, in ms, the earned block of `record` may wait.
+pub(super) fn patience_with(record: &Record) -> u32 {
+    patience(record.mapped(), record.has(flag::HUGE))
+}
+
 /// Whether nobody took an earned block for so long that it has to go.
 fn waited_in_vain(record: &Record, now: u32) -> bool {
-    let patience = patience(record.mapped(), record.has(flag::HUGE));
+    let patience = patience_with(record);
     // Signed: another thread may have kept it since `now`.
     now.wrapping_sub(record.stamp()) as i32 > patience as i32
 }
 
-/// Whether `bytes` more would fit what sites may keep: of one block, more than of several.
-pub(super) fn may_earn(bytes: usize) -> bool {
-    let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    let most = policy::earned_max(live, learn::warm_floor());
-    match EARNED.load(Relaxed) {
-        0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
-        earned => earned + bytes <= warm::of_limit(most),
-    }
-}
-
 impl Shelf {
-    fn totals(&self) -> (usize, usize) {
-        (self.kept_bytes - self.earned_bytes, self.earned_bytes)
+    fn totals(&self) -> (usize, Sum) {
+        (self.kept_bytes - self.earned_sum.all, self.earned_sum)
     }
 
     fn crowded(&self) -> bool {
@@ -155,8 +140,8 @@ impl Shelf {
         self.kept_bytes += charge;
         if earned {
             self.earned.push_back(n, By::Age);
-            self.earned_bytes += charge;
-            EARNED.fetch_add(charge, Relaxed);
+            self.earned_sum = self.earned_sum.with(charge, record.key());
+            earned::add(charge, record.key());
         } else {
             self.warm.push_back(n, By::Age);
             warm::keep(charge as isize);
@@ -176,8 +161,8 @@ impl Shelf {
         self.kept_bytes -= charge;
         if record.has(flag::EARNED) {
             self.earned.remove(n, By::Age);
-            self.earned_bytes -= charge;
-            lower(&EARNED, charge);
+            self.earned_sum = self.earned_sum.without(charge, record.key());
+            earned::remove(charge, record.key());
         } else {
             self.warm.remove(n, By::Age);
             warm::keep(-(charge as isize));
@@ -466,21 +451,22 @@ const EARNED_LOOKS: usize = 16;
 /// Takes an earned block out that has waited too long, or is too much (or just any), for the
 /// caller to give back.
 pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
-    if EARNED.load(Relaxed) == 0 {
+    if earned::sum() == Sum::NONE {
         return None;
     }
     let now = now();
     let mut shelf = SHELF.lock();
     let oldest = shelf.earned.head();
     let alone = List::next(oldest, By::Age) == 0;
-    if any || (!alone && !may_earn(0)) {
+    if any || (!alone && !earned::fits(0, false)) {
         return shelf.evict(oldest, now);
     }
+    let grown = !alone && !earned::fits(0, true);
     // Who may not wait for long, because he comes back at little, may be behind an older one who may.
     let mut n = oldest;
     for _ in 0..EARNED_LOOKS {
         let record = records::get(n).filter(|_| n != 0)?;
-        if waited_in_vain(record, now) {
+        if waited_in_vain(record, now) || (grown && policy::is_growing(record.key())) {
             return shelf.evict(n, now);
         }
         n = List::next(n, By::Age);
@@ -531,7 +517,7 @@ pub(super) fn counts() -> ([u64; 3], [u64; 3], usize, usize) {
 ///
 /// # Safety
 /// As for [`Lock::recover`].
-pub(super) unsafe fn after_fork() -> (usize, usize) {
+pub(super) unsafe fn after_fork() -> (usize, Sum) {
     // SAFETY: the caller's.
     unsafe {
         SHELF.recover(|shelf| {
@@ -548,14 +534,14 @@ pub(super) unsafe fn after_fork() -> (usize, usize) {
             shelf.earned = List::NEW;
             shelf.kept = 0;
             shelf.kept_bytes = 0;
-            shelf.earned_bytes = 0;
+            shelf.earned_sum = Sum::NONE;
         });
         (*SHELF.value()).totals()
     }
 }
 
 /// The bytes kept in the warm budget, and those that sites have earned.
-pub(super) fn totals() -> (usize, usize) {
+pub(super) fn totals() -> (usize, Sum) {
     SHELF.lock().totals()
 }
 

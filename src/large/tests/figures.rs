@@ -337,3 +337,51 @@ fn a_block_of_64_mib_is_kept_after_others() {
         retire(&mut front);
     });
 }
+
+/// The floor of the least strategy, which says what may be kept of which nothing is known.
+const LEAST_FLOOR: usize = 512 << 10;
+
+#[test]
+fn what_sites_have_earned_stays_under_any_strategy() {
+    alone(|| {
+        let mut front = new_front();
+        crate::learn::strategy::USERS_FLOOR.store(LEAST_FLOOR, Relaxed);
+        let mut turn = || {
+            for bytes in [24 << 20, 8 << 20] {
+                cycle(&mut front, bytes, bytes + 7);
+            }
+        };
+        for _ in 0..6 {
+            turn();
+        }
+        let calls = os_calls();
+        for _ in 0..10 {
+            turn();
+        }
+        assert_eq!(os_calls(), calls, "{:?}", counts());
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
+    alone(|| {
+        let mut front = new_front();
+        crate::learn::strategy::USERS_FLOOR.store(LEAST_FLOOR, Relaxed);
+        for _ in 0..6 {
+            cycle(&mut front, 8 << 20, 7);
+        }
+        assert!(counts().earned_bytes >= 8 << 20);
+        // A delay only makes it wait for longer.
+        let gone = (0..40).any(|i| {
+            let half = u64::from(crate::learn::patience_ms()) / 2;
+            thread::sleep(Duration::from_millis(half + 10));
+            cycle(&mut front, 3 << 20, 100 + i);
+            counts().earned_bytes == 0
+        });
+        assert!(gone, "{:?}", counts());
+        retire(&mut front);
+        check().unwrap();
+    });
+}

@@ -1,0 +1,102 @@
+//! The sum of what call sites have earned: free bytes that stay beyond the warm budget because the like of them was
+//! wanted again, in fronts and in the shelf.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::policy;
+use crate::learn;
+use crate::space::warm;
+
+/// Earned bytes, and what of them is of buffers that grow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) all: usize,
+    growing: usize,
+}
+
+impl Sum {
+    pub(super) const NONE: Self = Self { all: 0, growing: 0 };
+
+    /// With `charge` bytes more of the site `key`.
+    pub(super) fn with(self, charge: usize, key: u32) -> Self {
+        self.and(Self::of(charge, key))
+    }
+
+    /// Both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            growing: self.growing + other.growing,
+        }
+    }
+
+    /// Without `charge` bytes of the site `key`, which are in it.
+    pub(super) fn without(self, charge: usize, key: u32) -> Self {
+        let less = Self::of(charge, key);
+        Self {
+            all: self.all - less.all,
+            growing: self.growing - less.growing,
+        }
+    }
+
+    fn of(charge: usize, key: u32) -> Self {
+        let growing = if policy::is_growing(key) { charge } else { 0 };
+        Self {
+            all: charge,
+            growing,
+        }
+    }
+}
+
+/// Of all fronts and the shelf. The two are read apart: they bound, and nothing is lost if they are of different times.
+static ALL: AtomicUsize = AtomicUsize::new(0);
+static GROWING: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes that `charge` bytes of the site `key` stay.
+pub(super) fn add(charge: usize, key: u32) {
+    let more = Sum::of(charge, key);
+    ALL.fetch_add(more.all, Relaxed);
+    GROWING.fetch_add(more.growing, Relaxed);
+}
+
+/// Notes that they are gone, or wanted.
+pub(super) fn remove(charge: usize, key: u32) {
+    let less = Sum::of(charge, key);
+    lower(&ALL, less.all);
+    lower(&GROWING, less.growing);
+}
+
+/// All there is.
+pub(super) fn sum() -> Sum {
+    Sum {
+        all: ALL.load(Relaxed),
+        growing: GROWING.load(Relaxed),
+    }
+}
+
+/// In the child of a fork: `sum` is what can still be reached.
+pub(super) fn after_fork(sum: Sum) {
+    ALL.store(sum.all, Relaxed);
+    GROWING.store(sum.growing, Relaxed);
+}
+
+/// Whether `bytes` more would fit what may stay, of a buffer that grows or of another: of one block, more than of
+/// several.
+pub(super) fn fits(bytes: usize, growing: bool) -> bool {
+    let live = warm::LIVE.load(Relaxed).max(0) as usize;
+    let below = |sum: usize, most: usize| match sum {
+        0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
+        sum => sum + bytes <= warm::of_limit(most),
+    };
+    let now = sum();
+    below(now.all, policy::earned_max(live))
+        && (!growing || below(now.growing, policy::growing_max(live, learn::warm_floor())))
+}
+
+/// Takes `bytes` off a sum. They may be off already in the child of a bare fork in which another thread
+/// was the first to take a lock.
+pub(super) fn lower(sum: &AtomicUsize, bytes: usize) {
+    let less = |sum: usize| Some(sum.saturating_sub(bytes));
+    // Never fails: the closure always has an answer.
+    let _ = sum.fetch_update(Relaxed, Relaxed, less);
+}
