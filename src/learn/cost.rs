@@ -77,33 +77,28 @@ impl Cost {
         }
     }
 
-    /// What would not have been paid if nothing had been given back: what is never wanted again has to go
-    /// back once, and that costs the same sooner or later. Giving back costs no more than faulting in.
-    fn avoidable(&self) -> u64 {
-        self.missed.saturating_add(self.given.min(self.missed))
-    }
-
-    /// The bytes whose rent at `price`, beside the rent that was paid, would be what was paid for not keeping
-    /// them.
+    /// The bytes whose rent at `price`, beside the rent that was paid, would be what was paid for faults. That calls gave
+    /// the memory back cost time as well, and is in the [`total`](Self::total), but does not point anywhere: after a
+    /// burst nearly all goes back whatever the strategy is.
     pub(crate) fn affords(&self, price: u64) -> usize {
-        let more = self.avoidable().saturating_sub(self.rent(price));
+        let more = self.missed.saturating_sub(self.rent(price));
         let bytes = (u128::from(more) << 30) / u128::from(price.max(1));
         bytes.min(1 << 46) as usize
     }
 
-    /// What of `bytes` would be kept if the rent at `price` were to be what was paid for not keeping more.
+    /// What of `bytes` would be kept if the rent at `price` were to be what was paid for faults.
     pub(crate) fn share_worth(&self, bytes: usize, price: u64) -> usize {
-        let (avoidable, rent) = (self.avoidable(), self.rent(price));
-        if avoidable >= rent {
+        let (missed, rent) = (self.missed, self.rent(price));
+        if missed >= rent {
             return bytes;
         }
-        (bytes as u128 * u128::from(avoidable) / u128::from(rent)) as usize
+        (bytes as u128 * u128::from(missed) / u128::from(rent)) as usize
     }
 
     /// Whether more should be kept, rather than less; `None` where it makes no difference.
     pub(crate) fn wants_more(&self, price: u64) -> Option<bool> {
-        let (avoidable, rent) = (self.avoidable(), self.rent(price));
-        (avoidable != rent).then_some(avoidable > rent)
+        let (missed, rent) = (self.missed, self.rent(price));
+        (missed != rent).then_some(missed > rent)
     }
 }
 
@@ -163,6 +158,12 @@ mod tests {
         assert_eq!(
             Cost::of(0, u64::MAX, u64::MAX, 0, u64::MAX).missed,
             u64::MAX
+        );
+        // Half of the rent was paid for faults, and as much again for giving back: less should be kept.
+        let burst = Cost::of(2000, 1000, 1200, 1_200_000, (8 << 10) * 2000);
+        assert_eq!(
+            (burst.affords(PRICE), burst.wants_more(PRICE)),
+            (0, Some(false))
         );
         let mixed = Cost::default().mixed_with(&faults);
         assert_eq!(mixed.missed, 150);
