@@ -152,28 +152,49 @@ static size_t pages(uint64_t *state)
     return 4096 + next_random(state) % (28 * KIB);
 }
 
-/* Three of ten blocks with pages of their own are freed, too few for a look at once: what nobody wants for a
-   second or two goes back as well. 7 of 10 MiB do; without that look nothing does. */
-static void what_is_idle_goes_back(void)
+/* Small work, for which a thread empties magazines, with pauses. */
+static void go_on(size_t rounds)
 {
-    size_t before, after, round, i;
-    fill(32 * MIB, pages);
-    shuffle();
-    drop(0, count / 10 * 3);
-    before = resident_kib();
-    for (round = 0; round < 4; round++) {
-        void *small_blocks[2000];
+    void *small_blocks[2000];
+    size_t round, i;
+    for (round = 0; round < rounds; round++) {
         sleep_ms(1100);
-        /* Something else goes on, with other sizes each time: a thread looks when it empties a magazine. */
         for (i = 0; i < COUNT(small_blocks); i++)
             small_blocks[i] = launder(malloc((size_t)64 << round));
         for (i = 0; i < COUNT(small_blocks); i++)
             free(small_blocks[i]);
     }
+}
+
+/* Three of ten blocks with pages of their own are freed, too few for a look at once: what nobody wants for a
+   second or two goes back as well. 7 of 10 MiB do; without that look nothing does. */
+static void what_is_idle_goes_back(void)
+{
+    size_t before, after;
+    fill(32 * MIB, pages);
+    shuffle();
+    drop(0, count / 10 * 3);
+    before = resident_kib();
+    /* Something else goes on, with other sizes each time. */
+    go_on(4);
     after = resident_kib();
     CHECK(after + 5 * KIB <= before, "%zu KiB resident at first, %zu later", before, after);
     drop(count / 10 * 3, count);
     free(blocks);
+}
+
+/* A buffer that the program takes again and again stays for it, until it does something else. */
+static void after_frames(void)
+{
+    size_t frame;
+    for (frame = 0; frame < 50; frame++) {
+        void *p = launder(malloc(48 * MIB));
+        CHECK(p != NULL, "48 MiB");
+        memset(p, 1, 48 * MIB);
+        free(launder(p));
+    }
+    go_on(4);
+    CHECK(resident_kib() <= REST, "%zu KiB resident long after the last frame of 48 MiB", resident_kib());
 }
 
 static void after_a_thread(void)
@@ -204,6 +225,7 @@ static void in_child(int which)
         case 6: after_a_thread(); break;
         case 7: after_queries(); break;
         case 8: what_is_idle_goes_back(); break;
+        case 9: after_frames(); break;
         default: again_and_again(); break;
         }
         /* With exit handlers, so that its stats are written, too. */
@@ -216,7 +238,7 @@ static void in_child(int which)
 int main(void)
 {
     int which;
-    for (which = 0; which < 10; which++)
+    for (which = 0; which < 11; which++)
         in_child(which);
     return 0;
 }

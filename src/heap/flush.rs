@@ -360,13 +360,13 @@ impl Heap {
         dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
-    /// If it is time: gives back the pages that nobody has used for [`IDLE_MS`], of blocks of a page or more, and of
+    /// If it is time: gives back large blocks that call sites have earned and do not want any more, and the pages that nobody has used for [`IDLE_MS`], of blocks of a page or more, and of
     /// slabs that had another use before. How many blocks of a slab are in use varies; without this, the most
     /// that ever were would stay resident. Of a class, it begins with the slabs that have been partly free for
     /// longest.
     pub(super) unsafe fn look_for_idle(&mut self) {
         // What was written into a guarded block after its free is to be found.
-        if self.sealed || !knobs::HOLE_PURGE.get() {
+        if self.sealed {
             return;
         }
         let now = os::now_ms();
@@ -374,6 +374,10 @@ impl Heap {
             return;
         }
         self.looked = now;
+        large::look_for_idle(&mut self.large);
+        if !knobs::HOLE_PURGE.get() {
+            return;
+        }
         self.counts.hole_passes += 1;
         let (mut slabs, mut bytes) = (0, 0);
         for _ in 0..N_CLASSES {

@@ -11,7 +11,7 @@ use crate::space::warm;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) all: usize,
-    growing: usize,
+    pub(super) growing: usize,
 }
 
 impl Sum {
@@ -80,17 +80,43 @@ pub(super) fn after_fork(sum: Sum) {
     GROWING.store(sum.growing, Relaxed);
 }
 
-/// Whether `bytes` more would fit what may stay, of a buffer that grows or of another: of one block, more than of
-/// several.
-pub(super) fn fits(bytes: usize, growing: bool) -> bool {
-    let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    let below = |sum: usize, most: usize| match sum {
-        0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
-        sum => sum + bytes <= warm::of_limit(most),
-    };
-    let now = sum();
-    below(now.all, policy::earned_max(live))
-        && (!growing || below(now.growing, policy::growing_max(live, learn::warm_floor())))
+/// What bounds a sum: of one block, more than of several.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// All that is earned.
+    All,
+    /// What of that is of buffers that grow.
+    Growing,
+}
+
+impl Bound {
+    /// Those for which a block of the site `key` counts.
+    pub(super) fn of(key: u32) -> impl IntoIterator<Item = Self> + Copy {
+        let last = if policy::is_growing(key) {
+            Self::Growing
+        } else {
+            Self::All
+        };
+        [Self::All, last]
+    }
+
+    /// Whether blocks of the site `key` do.
+    pub(super) fn counts(self, key: u32) -> bool {
+        self == Self::All || policy::is_growing(key)
+    }
+
+    /// Whether `bytes` more would fit.
+    pub(super) fn fits(self, bytes: usize) -> bool {
+        let live = warm::LIVE.load(Relaxed).max(0) as usize;
+        let (sum, most) = match self {
+            Self::All => (&ALL, policy::earned_max(live, learn::users_floor())),
+            Self::Growing => (&GROWING, policy::growing_max(live, learn::warm_floor())),
+        };
+        match sum.load(Relaxed) {
+            0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
+            sum => sum + bytes <= warm::of_limit(most),
+        }
+    }
 }
 
 /// Takes `bytes` off a sum. They may be off already in the child of a bare fork in which another thread

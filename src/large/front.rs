@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::block::Block;
-use super::earned::{self, Sum};
+use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
@@ -24,7 +24,11 @@ const PLACES: usize = 16;
 /// A buffer that grew far this many times in a row may start with all its room the next time.
 const PROVEN: u8 = 2;
 /// A place that did not serve while this many takes went past the front is stale.
-const STALE: u32 = 16;
+const STALE: u32 = 16 * TICK;
+/// Ticks are even: who serves need not know of [`LOOKED`].
+const TICK: u32 = 2;
+/// See [`Front::age`].
+const LOOKED: u32 = 1;
 
 /// Free bytes that all fronts keep without having earned them.
 pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
@@ -36,7 +40,7 @@ static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 /// # Invariants
 /// `at` is 0 or the address of a block that the front has: a run in state Kept if `record` is 0,
 /// else the block of that record, in state Front. Its `touched` bytes are at most `charge`, which
-/// is counted in `warm` and [`KEPT`], or if `earned`, in what sites have earned.
+/// is counted in `warm` and [`KEPT`], or if `earned`, in what sites have earned, under the place's key.
 struct Place {
     at: AtomicUsize,
     /// Bytes that the block has room for.
@@ -45,10 +49,10 @@ struct Place {
     record: u32,
     earned: bool,
     proof: u8,
-    /// The front's tick when the place last served.
+    /// The front's tick when the place last served; with [`LOOKED`], if it was looked at since.
     tick: u32,
-    /// What that was when [`Front::waits`] last saw another, and when that was, in ms.
-    seen: (u32, u32),
+    /// When that look was, in ms.
+    looked_ms: u32,
 }
 
 /// The front of a thread. Zeroed, it is empty.
@@ -60,8 +64,10 @@ pub(crate) struct Front {
     keys: [u32; PLACES],
     places: [Place; PLACES],
     kept: usize,
-    /// Counts the takes that it did not serve.
+    /// Counts the takes that it did not serve, in steps of [`TICK`].
     tick: u32,
+    /// When [`Front::age`] last looked, in ms.
+    aged_ms: u32,
     /// The place that served last.
     last: usize,
     /// The last take for a growing buffer that the front saw: key and bytes.
@@ -100,7 +106,7 @@ impl Front {
         };
         let Some(found) = found else {
             bump(&self.misses);
-            self.tick = self.tick.wrapping_add(1);
+            self.tick = self.tick.wrapping_add(TICK);
             return None;
         };
         bump(&self.hits);
@@ -217,6 +223,9 @@ impl Front {
     #[cold]
     fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
         let charge = block.touched();
+        if block.record() != 0 {
+            self.age(now());
+        }
         let earned = match block {
             Block::Run(..) => false,
             // What its site takes for the first time is looked at before it is kept.
@@ -226,13 +235,14 @@ impl Front {
         if earned {
             // Only this thread's large calls can take it out again, and the thread may sleep.
             // So a few, or one.
-            while let Some(i) = self.oldest(|place| place.earned)
+            while let Some(i) = self.oldest_earned(Bound::All)
                 && self.earned().all + charge > policy::FRONT_EARNED
             {
                 self.evict(i);
             }
-            while !earned::fits(charge, policy::is_growing(block.key())) {
-                let Some(i) = self.oldest(|place| place.earned) else {
+            let bounds = Bound::of(block.key());
+            while let Some(bound) = bounds.into_iter().find(|bound| !bound.fits(charge)) {
+                let Some(i) = self.oldest_earned(bound) else {
                     return false;
                 };
                 self.evict(i);
@@ -244,11 +254,11 @@ impl Front {
         let place = (0..PLACES)
             .find(|i| self.keys[*i] == 0)
             .or_else(|| (0..PLACES).find(|i| vacant(self, *i)))
-            .or_else(|| self.oldest(|_| true))
+            .or_else(|| self.oldest(|_, _| true))
             .unwrap_or(0);
         self.evict(place);
         while !earned && self.kept + charge > policy::FRONT_BYTES {
-            let Some(i) = self.oldest(|place| place.charge > 0 && !place.earned) else {
+            let Some(i) = self.oldest(|_, place| place.charge > 0 && !place.earned) else {
                 break;
             };
             self.evict(i);
@@ -275,7 +285,7 @@ impl Front {
                 _ => 0,
             },
             tick: self.tick,
-            seen: (self.tick, now()),
+            looked_ms: 0,
         };
         block.keep();
         if earned {
@@ -289,36 +299,60 @@ impl Front {
     }
 
     /// Of the places that are `such`, the one that served least recently.
-    fn oldest(&self, such: impl Fn(&Place) -> bool) -> Option<usize> {
+    fn oldest(&self, such: impl Fn(usize, &Place) -> bool) -> Option<usize> {
         (0..PLACES)
-            .filter(|i| such(&self.places[*i]))
-            .max_by_key(|i| self.tick.wrapping_sub(self.places[*i].tick))
+            .filter(|i| such(*i, &self.places[*i]))
+            .max_by_key(|i| self.ticks_since(*i))
     }
 
-    /// What was earned and has not been wanted lately leaves when another mapping is freed: for the room of that one,
-    /// `block`, or because it has waited for too long. Without calls for mappings nobody comes here.
+    /// The same of those that are earned and count for `bound`.
+    fn oldest_earned(&self, bound: Bound) -> Option<usize> {
+        self.oldest(|i, place| place.earned && bound.counts(self.keys[i]))
+    }
+
+    fn ticks_since(&self, i: usize) -> u32 {
+        self.tick.wrapping_sub(self.places[i].tick & !LOOKED)
+    }
+
+    /// What was earned and has not been wanted lately leaves, for the room of `block`, which was freed: if that is a
+    /// mapping for which there is none.
     pub(super) fn relent(&mut self, block: Block) {
-        if block.record() != 0
-            && let Some(i) = self.oldest(|place| place.earned)
+        if block.record() == 0 {
+            return;
+        }
+        let bounds = Bound::of(block.key());
+        let full = bounds
+            .into_iter()
+            .find(|bound| !bound.fits(block.touched()));
+        if let Some(i) = full.and_then(|bound| self.oldest_earned(bound))
+            && self.ticks_since(i) >= STALE
         {
-            let stale = self.tick.wrapping_sub(self.places[i].tick) >= STALE;
-            let growing = policy::is_growing(block.key());
-            if (stale && !earned::fits(block.touched(), growing)) || self.waits(i, now()) {
+            self.evict(i);
+        }
+    }
+
+    /// Earned blocks that nobody took since a look that was longer ago than they may wait leave. Serving does not look
+    /// at the clock, so waiting counts from the first look on. A place whose block is out is given up as well: it comes
+    /// back when that is freed here, and perhaps another thread has done so.
+    pub(super) fn age(&mut self, now: u32) {
+        if now == self.aged_ms {
+            return;
+        }
+        self.aged_ms = now;
+        for i in 0..PLACES {
+            let place = &mut self.places[i];
+            if !place.earned {
+                continue;
+            }
+            if place.tick & LOOKED == 0 {
+                place.tick |= LOOKED;
+                place.looked_ms = now;
+            } else if records::get(place.record).is_none_or(|record| {
+                now.wrapping_sub(place.looked_ms) > shelf::patience_with(record)
+            }) {
                 self.evict(i);
             }
         }
-    }
-
-    /// Whether the earned block at a place has waited in vain at `now`: nobody took it since an earlier look that was
-    /// longer ago than it may wait. (Serving does not look at the clock.)
-    fn waits(&mut self, i: usize, now: u32) -> bool {
-        let place = &mut self.places[i];
-        let out = place.at.load(Relaxed) == 0;
-        if out || place.seen.0 != place.tick {
-            place.seen = (place.tick, now);
-        }
-        records::get(place.record)
-            .is_some_and(|record| now.wrapping_sub(place.seen.1) > shelf::patience_with(record))
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.
@@ -419,7 +453,7 @@ pub(crate) struct FrontCounts {
     pub(crate) hits: u64,
     /// Takes that it did not serve.
     pub(crate) misses: u64,
-    /// Blocks that made room for others.
+    /// Blocks that made room for others, or waited for too long.
     pub(crate) evictions: u64,
 }
 

@@ -44,6 +44,7 @@ use self::block::Block;
 pub(crate) use crate::base::Misuse;
 use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
 pub(crate) use crate::learn::site::Density;
+use crate::os;
 use crate::space::map::Entry;
 use crate::space::warm;
 
@@ -174,9 +175,21 @@ fn balance() {
             }
         }
     }
+    let_go();
+}
+
+/// Gives back what sites have earned and what waited for too long.
+fn let_go() {
     while let Some((n, record)) = shelf::evict_earned(false) {
         direct::release(n, record);
     }
+}
+
+/// Once in a while, for a thread that does not free large blocks: what its sites have earned and do not want any more
+/// goes back.
+pub(crate) fn look_for_idle(front: &mut Front) {
+    front.age(os::now_ms() as u32);
+    let_go();
 }
 
 /// Bytes of the block at `p` that the program may use.

@@ -19,8 +19,8 @@ pub(super) const WHALE_MIN: usize = 2 << 20;
 pub(super) const RANGES_MAX: usize = 16 << 10;
 /// Earned memory of all mappings together, while little is live.
 const EARNED_FLOOR: usize = 64 << 20;
-/// What of that may be of buffers that grow, in floors of the warm budget.
-const GROWING_FLOORS: usize = 10;
+/// What of that may be of buffers that grow, or of all where the user has set the floor, in floors of the warm budget.
+const EARNED_FLOORS: usize = 10;
 /// What of the earned bytes one front keeps at most, unless it is one block.
 pub(super) const FRONT_EARNED: usize = 16 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
@@ -39,16 +39,22 @@ pub(super) fn unproven_huge(dense_looks: u32) -> usize {
 /// What the front of one thread may keep without having earned it.
 pub(super) const FRONT_BYTES: usize = 4 << 20;
 
-/// Bytes that sites may keep beyond the warm budget: each keeps what it took again soon enough.
-pub(super) fn earned_max(live: usize) -> usize {
-    EARNED_FLOOR + live / 8
+/// Bytes that sites may keep beyond the warm budget, each what it took again soon enough; less if `users_floor` is set,
+/// which bounds all of what is kept.
+pub(super) fn earned_max(live: usize, users_floor: Option<usize>) -> usize {
+    let most = EARNED_FLOOR + live / 8;
+    users_floor.map_or(most, |floor| most.min(of_floors(floor)))
+}
+
+fn of_floors(floor: usize) -> usize {
+    floor.saturating_mul(EARNED_FLOORS)
 }
 
 /// The same of sites of buffers that grow, where `floor` is that of the warm budget. A block of theirs may be of any
 /// size and serves any other: what was missed says little of how much of it was worth keeping, but the strategy that
 /// sets the floor is rated by it.
 pub(super) fn growing_max(live: usize, floor: usize) -> usize {
-    earned_max(live).min(floor.saturating_mul(GROWING_FLOORS))
+    earned_max(live, None).min(of_floors(floor))
 }
 
 /// Bytes that all fronts together may keep without having earned them. It follows what is live only

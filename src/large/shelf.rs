@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::direct::Found;
-use super::earned::{self, Sum};
+use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
@@ -458,15 +458,17 @@ pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
     let mut shelf = SHELF.lock();
     let oldest = shelf.earned.head();
     let alone = List::next(oldest, By::Age) == 0;
-    if any || (!alone && !earned::fits(0, false)) {
+    if any || (!alone && !Bound::All.fits(0)) {
         return shelf.evict(oldest, now);
     }
-    let grown = !alone && !earned::fits(0, true);
+    let grown = !Bound::Growing.fits(0);
     // Who may not wait for long, because he comes back at little, may be behind an older one who may.
     let mut n = oldest;
     for _ in 0..EARNED_LOOKS {
         let record = records::get(n).filter(|_| n != 0)?;
-        if waited_in_vain(record, now) || (grown && policy::is_growing(record.key())) {
+        let too_much =
+            grown && policy::is_growing(record.key()) && shelf.earned_sum.growing > record.charge();
+        if too_much || waited_in_vain(record, now) {
             return shelf.evict(n, now);
         }
         n = List::next(n, By::Age);
@@ -570,26 +572,54 @@ mod tests {
     use std::thread::sleep;
     use std::time::Duration;
 
+    /// A mapping of 4 MiB that nobody has yet.
+    fn mapping() -> Option<u32> {
+        let p = direct::take(4 << 20, SLOT, 2, false)?;
+        match map::lookup(p.as_ptr() as usize).kind() {
+            Kind::Large(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// Its site, of this key, has earned it.
+    fn earned(n: u32, key: u32, charge: usize) {
+        if let Some(record) = records::get(n) {
+            record.set_key(key);
+            record.set_state(State::Leaving);
+            SHELF.lock().insert(n, record, true, true, charge, now());
+        }
+    }
+
+    #[test]
+    fn one_growing_block_may_be_larger_than_what_all_may_have() {
+        let once = || {
+            crate::sync::forked();
+            learn::strategy::set(0);
+            let (Some(plain), Some(first), Some(second)) = (mapping(), mapping(), mapping()) else {
+                return false;
+            };
+            let gone = || evict_earned(false).map(|(n, _)| n);
+            earned(plain, 2, 8 << 20);
+            earned(first, 3, 8 << 20);
+            let alone = gone().is_none();
+            earned(second, 3, 8 << 20);
+            alone && gone() == Some(first) && gone().is_none()
+        };
+        // A child that is kept from running for long finds that they have waited.
+        assert!((0..9).any(|_| in_child(once)));
+    }
+
     #[test]
     fn a_huge_block_that_has_waited_leaves_from_behind_an_older_one() {
         assert!(in_child(|| {
-            let take = || {
-                let p = direct::take(4 << 20, SLOT, 2, false)?;
-                match map::lookup(p.as_ptr() as usize).kind() {
-                    Kind::Large(n) => Some(n),
-                    _ => None,
-                }
-            };
-            let (Some(small), Some(huge)) = (take(), take()) else {
+            let (Some(small), Some(huge)) = (mapping(), mapping()) else {
                 return false;
             };
             for n in [small, huge] {
-                let Some(record) = records::get(n) else {
-                    return false;
-                };
-                record.put(flag::HUGE, n == huge);
-                record.set_state(State::Leaving);
-                SHELF.lock().insert(n, record, true, true, 4 << 20, now());
+                if let Some(record) = records::get(n) {
+                    record.put(flag::HUGE, n == huge);
+                }
+                earned(n, 2, 4 << 20);
             }
             sleep(Duration::from_millis(
                 u64::from(learn::patience_huge_ms(4 << 20)) + 20,

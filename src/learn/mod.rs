@@ -29,4 +29,4 @@ pub(crate) mod sizes;
 pub(crate) mod strategy;
 
 pub(crate) use monitor::{give_back, missed, missed_huge, patience_huge_ms, patience_ms, tick};
-pub(crate) use strategy::warm_floor;
+pub(crate) use strategy::{users_floor, warm_floor};

@@ -91,6 +91,11 @@ pub(crate) fn set(number: usize) {
     }
 }
 
+/// That floor, if there is one.
+pub(crate) fn users_floor() -> Option<usize> {
+    Some(USERS_FLOOR.load(Relaxed)).filter(|bytes| *bytes != LEARNED)
+}
+
 /// Bytes of free memory that may stay resident, however little is in use.
 #[inline]
 pub(crate) fn warm_floor() -> usize {

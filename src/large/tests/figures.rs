@@ -338,49 +338,95 @@ fn a_block_of_64_mib_is_kept_after_others() {
     });
 }
 
-/// The floor of the least strategy, which says what may be kept of which nothing is known.
-const LEAST_FLOOR: usize = 512 << 10;
-
 #[test]
 fn what_sites_have_earned_stays_under_any_strategy() {
     alone(|| {
         let mut front = new_front();
-        crate::learn::strategy::USERS_FLOOR.store(LEAST_FLOOR, Relaxed);
+        crate::learn::strategy::set(0);
         let mut turn = || {
             for bytes in [24 << 20, 8 << 20] {
                 cycle(&mut front, bytes, bytes + 7);
             }
         };
+        // Who is kept from running for as long as a block may wait begins again.
+        let stays = (0..20).any(|_| {
+            let calls = os_calls();
+            for _ in 0..10 {
+                turn();
+            }
+            os_calls() == calls
+        });
+        assert!(stays, "{:?}", counts());
+        // A floor that the user has set bounds it, but for one block.
+        crate::learn::strategy::USERS_FLOOR.store(0, Relaxed);
         for _ in 0..6 {
             turn();
         }
-        let calls = os_calls();
-        for _ in 0..10 {
-            turn();
-        }
-        assert_eq!(os_calls(), calls, "{:?}", counts());
+        assert!(counts().earned_bytes < 32 << 20, "{:?}", counts());
         retire(&mut front);
         check().unwrap();
     });
 }
 
+/// A front with blocks of 8 MiB and 2 MiB that their sites have earned.
+fn front_with_earned_blocks() -> Box<Front> {
+    let mut front = new_front();
+    crate::learn::strategy::set(0);
+    let there = (0..20).any(|_| {
+        for _ in 0..6 {
+            cycle(&mut front, 8 << 20, 7);
+            cycle(&mut front, 2 << 20, 8);
+        }
+        front.counts().large_blocks == 2 && counts().earned_bytes >= 10 << 20
+    });
+    assert!(there, "{:?}", counts());
+    front
+}
+
+fn half_of_patience() {
+    let half = u64::from(crate::learn::patience_ms()) / 2;
+    thread::sleep(Duration::from_millis(half + 10));
+}
+
 #[test]
 fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
     alone(|| {
-        let mut front = new_front();
-        crate::learn::strategy::USERS_FLOOR.store(LEAST_FLOOR, Relaxed);
-        for _ in 0..6 {
-            cycle(&mut front, 8 << 20, 7);
-        }
-        assert!(counts().earned_bytes >= 8 << 20);
-        // A delay only makes it wait for longer.
+        // A delay only makes them wait for longer.
+        let mut front = front_with_earned_blocks();
         let gone = (0..40).any(|i| {
-            let half = u64::from(crate::learn::patience_ms()) / 2;
-            thread::sleep(Duration::from_millis(half + 10));
+            half_of_patience();
             cycle(&mut front, 3 << 20, 100 + i);
             counts().earned_bytes == 0
         });
         assert!(gone, "{:?}", counts());
+        // With other blocks than large ones, too.
+        let mut front = front_with_earned_blocks();
+        let gone = (0..40).any(|_| {
+            half_of_patience();
+            look_for_idle(&mut front);
+            counts().earned_bytes == 0
+        });
+        assert!(gone, "{:?}", counts());
+        check().unwrap();
+    });
+}
+
+#[test]
+fn an_earned_block_that_serves_stays_whatever_else_is_freed() {
+    alone(|| {
+        let mut front = front_with_earned_blocks();
+        let others: Vec<_> = (0..6)
+            .map(|i| take(Some(&mut front), plain(3 << 20, 100 + i)).unwrap())
+            .collect();
+        let evictions = front.counts().evictions;
+        for other in others {
+            half_of_patience();
+            cycle(&mut front, 8 << 20, 7);
+            free(&mut front, other);
+        }
+        // The one that did not serve has left, and nothing else.
+        let counts = front.counts();
+        assert_eq!((counts.large_blocks, counts.evictions), (1, evictions + 1));
         retire(&mut front);
         check().unwrap();
     });
