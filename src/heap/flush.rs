@@ -360,10 +360,10 @@ impl Heap {
         dirty > (used / 2).max(HOLES_MIN) + earned && self.freed > (used + dirty) / 8
     }
 
-    /// If it is time: gives back large blocks that call sites have earned and do not want any more, and the pages that nobody has used for [`IDLE_MS`], of blocks of a page or more, and of
-    /// slabs that had another use before. How many blocks of a slab are in use varies; without this, the most
-    /// that ever were would stay resident. Of a class, it begins with the slabs that have been partly free for
-    /// longest.
+    /// If it is time: gives back large blocks that call sites have earned and do not want any more, and the pages that
+    /// nobody has used for [`IDLE_MS`], of blocks of a page or more, and of slabs that had another use before. How many
+    /// blocks of a slab are in use varies; without this, the most that ever were would stay resident. Of a class, it
+    /// begins with the slabs that have been partly free for longest.
     pub(super) unsafe fn look_for_idle(&mut self) {
         // What was written into a guarded block after its free is to be found.
         if self.sealed {

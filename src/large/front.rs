@@ -15,7 +15,7 @@ use super::policy;
 use super::records::{self, Record, flag};
 use super::{direct, runs, shelf};
 use crate::base::{PAGE, knobs};
-use crate::learn;
+use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::os;
 use crate::space::warm;
 use crate::sync;
@@ -25,10 +25,12 @@ const PLACES: usize = 16;
 const PROVEN: u8 = 2;
 /// A place that did not serve while this many takes went past the front is stale.
 const STALE: u32 = 16 * TICK;
-/// Ticks are even: who serves need not know of [`LOOKED`].
-const TICK: u32 = 2;
-/// See [`Front::age`].
-const LOOKED: u32 = 1;
+/// Ticks are multiples of this: who serves clears what a look has noted without knowing of it.
+const TICK: u32 = 4;
+/// What [`Front::age`] has noted in a place's tick: that the block lay there, or that it was out.
+const SEEN_IDLE: u32 = 1;
+/// See [`SEEN_IDLE`].
+const SEEN_OUT: u32 = 2;
 
 /// Free bytes that all fronts keep without having earned them.
 pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
@@ -49,10 +51,10 @@ struct Place {
     record: u32,
     earned: bool,
     proof: u8,
-    /// The front's tick when the place last served; with [`LOOKED`], if it was looked at since.
+    /// The front's tick when the place last served, and what was seen of it since.
     tick: u32,
-    /// When that look was, in ms.
-    looked_ms: u32,
+    /// When that was first seen, in ms.
+    seen_ms: u32,
 }
 
 /// The front of a thread. Zeroed, it is empty.
@@ -223,8 +225,8 @@ impl Front {
     #[cold]
     fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
         let charge = block.touched();
-        if block.record() != 0 {
-            self.age(now());
+        if block.record() != 0 && self.age(now()) {
+            super::balance();
         }
         let earned = match block {
             Block::Run(..) => false,
@@ -285,7 +287,7 @@ impl Front {
                 _ => 0,
             },
             tick: self.tick,
-            looked_ms: 0,
+            seen_ms: 0,
         };
         block.keep();
         if earned {
@@ -311,7 +313,7 @@ impl Front {
     }
 
     fn ticks_since(&self, i: usize) -> u32 {
-        self.tick.wrapping_sub(self.places[i].tick & !LOOKED)
+        self.tick.wrapping_sub(self.places[i].tick & !(TICK - 1))
     }
 
     /// What was earned and has not been wanted lately leaves, for the room of `block`, which was freed: if that is a
@@ -331,28 +333,36 @@ impl Front {
         }
     }
 
-    /// Earned blocks that nobody took since a look that was longer ago than they may wait leave. Serving does not look
-    /// at the clock, so waiting counts from the first look on. A place whose block is out is given up as well: it comes
-    /// back when that is freed here, and perhaps another thread has done so.
-    pub(super) fn age(&mut self, now: u32) {
+    /// Earned blocks that lay here when somebody looked, and that nobody took since, leave when that was longer ago than
+    /// they may wait: serving does not look at the clock. A place whose block is out for long is given up, too: it has
+    /// one again when the block is freed here, and perhaps another thread has done that. True if the warm budget may
+    /// be exceeded now.
+    pub(super) fn age(&mut self, now: u32) -> bool {
         if now == self.aged_ms {
-            return;
+            return false;
         }
         self.aged_ms = now;
+        let mut left = false;
         for i in 0..PLACES {
             let place = &mut self.places[i];
             if !place.earned {
                 continue;
             }
-            if place.tick & LOOKED == 0 {
-                place.tick |= LOOKED;
-                place.looked_ms = now;
-            } else if records::get(place.record).is_none_or(|record| {
-                now.wrapping_sub(place.looked_ms) > shelf::patience_with(record)
-            }) {
+            let (seen, most) = if place.at.load(Relaxed) == 0 {
+                (SEEN_OUT, LONGEST_PATIENCE_MS)
+            } else {
+                let record = records::get(place.record);
+                (SEEN_IDLE, record.map_or(0, shelf::patience_with))
+            };
+            if place.tick & seen == 0 {
+                place.tick |= seen;
+                place.seen_ms = now;
+            } else if now.wrapping_sub(place.seen_ms) > most {
                 self.evict(i);
+                left = true;
             }
         }
+        left
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.

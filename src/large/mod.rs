@@ -159,8 +159,14 @@ unsafe fn give_shared(p: NonNull<u8>, block: Block) {
     balance();
 }
 
-/// Gives kept memory back, oldest first, until the budget is met.
+/// Gives kept memory back, oldest first, until the budget is met, and of what was earned what is too much or has waited
+/// for too long.
 fn balance() {
+    meet_budget();
+    let_go(usize::MAX);
+}
+
+fn meet_budget() {
     if warm::excess() > SLACK {
         while warm::excess() > 0 {
             let runs_first = match (runs::oldest(), shelf::oldest()) {
@@ -175,21 +181,26 @@ fn balance() {
             }
         }
     }
-    let_go();
 }
 
-/// Gives back what sites have earned and what waited for too long.
-fn let_go() {
-    while let Some((n, record)) = shelf::evict_earned(false) {
+/// Gives earned memory back that is too much or has waited for too long, until that were `most` bytes or more.
+fn let_go(most: usize) {
+    let mut bytes = 0;
+    while bytes < most
+        && let Some((n, record)) = shelf::evict_earned(false)
+    {
+        bytes += record.touched();
         direct::release(n, record);
     }
 }
 
 /// Once in a while, for a thread that does not free large blocks: what its sites have earned and do not want any more
-/// goes back.
+/// goes back, so much at a time that a small request can wait for it.
 pub(crate) fn look_for_idle(front: &mut Front) {
+    const AT_ONCE: usize = 16 << 20;
     front.age(os::now_ms() as u32);
-    let_go();
+    meet_budget();
+    let_go(AT_ONCE);
 }
 
 /// Bytes of the block at `p` that the program may use.

@@ -594,6 +594,7 @@ mod tests {
     fn one_growing_block_may_be_larger_than_what_all_may_have() {
         let once = || {
             crate::sync::forked();
+            knobs::ELO.set(false);
             learn::strategy::set(0);
             let (Some(plain), Some(first), Some(second)) = (mapping(), mapping(), mapping()) else {
                 return false;

@@ -338,11 +338,17 @@ fn a_block_of_64_mib_is_kept_after_others() {
     });
 }
 
+/// The strategy that keeps least is in force, and stays so.
+fn least_strategy() {
+    crate::base::knobs::ELO.set(false);
+    crate::learn::strategy::set(0);
+}
+
 #[test]
 fn what_sites_have_earned_stays_under_any_strategy() {
     alone(|| {
         let mut front = new_front();
-        crate::learn::strategy::set(0);
+        least_strategy();
         let mut turn = || {
             for bytes in [24 << 20, 8 << 20] {
                 cycle(&mut front, bytes, bytes + 7);
@@ -371,7 +377,7 @@ fn what_sites_have_earned_stays_under_any_strategy() {
 /// A front with blocks of 8 MiB and 2 MiB that their sites have earned.
 fn front_with_earned_blocks() -> Box<Front> {
     let mut front = new_front();
-    crate::learn::strategy::set(0);
+    least_strategy();
     let there = (0..20).any(|_| {
         for _ in 0..6 {
             cycle(&mut front, 8 << 20, 7);
@@ -407,6 +413,61 @@ fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
             counts().earned_bytes == 0
         });
         assert!(gone, "{:?}", counts());
+        check().unwrap();
+    });
+}
+
+#[test]
+fn time_in_use_is_not_waiting() {
+    alone(|| {
+        let mut front = front_with_earned_blocks();
+        let there = |front: &Front| front.counts().large_bytes;
+        let bytes = 8 << 20;
+        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        // Looked at while it is out, for longer than it may wait. (One look a tick of the clock.)
+        thread::sleep(Duration::from_millis(10));
+        look_for_idle(&mut front);
+        half_of_patience();
+        free(&mut front, p);
+        look_for_idle(&mut front);
+        assert!(there(&front) >= bytes);
+        // For so long that the place is given up, it has one at its return.
+        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        let charged = counts().earned_bytes;
+        let given_up = (0..40).any(|_| {
+            half_of_patience();
+            look_for_idle(&mut front);
+            counts().earned_bytes + bytes <= charged && there(&front) == 0
+        });
+        assert!(given_up, "{:?}", counts());
+        let calls = os_calls();
+        free(&mut front, p);
+        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        assert_eq!(os_calls(), calls);
+        free(&mut front, p);
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn what_leaves_a_front_does_not_exceed_the_budget() {
+    alone(|| {
+        let mut front = front_with_earned_blocks();
+        // As if the sites' credit had lapsed, and much were in use.
+        shelf::forget_sites();
+        let live = take(Some(&mut front), plain(200 << 20, 99)).unwrap();
+        // And the budget were spent.
+        let full = 1 << 30;
+        warm::keep(full);
+        let gone = (0..40).any(|_| {
+            half_of_patience();
+            look_for_idle(&mut front);
+            front.counts().large_blocks == 0
+        });
+        assert!(gone && counts().kept_bytes == 0, "{:?}", counts());
+        warm::keep(-full);
+        free(&mut front, live);
         check().unwrap();
     });
 }
