@@ -198,8 +198,9 @@ fn let_go(most: usize) {
 /// goes back, so much at a time that a small request can wait for it.
 pub(crate) fn look_for_idle(front: &mut Front) {
     const AT_ONCE: usize = 16 << 20;
-    front.age(os::now_ms() as u32);
-    meet_budget();
+    if front.age(os::now_ms() as u32) {
+        meet_budget();
+    }
     let_go(AT_ONCE);
 }
 
