@@ -90,17 +90,14 @@ pub(super) enum Bound {
 }
 
 impl Bound {
-    /// Those for which a block of the site `key` counts.
-    pub(super) fn of(key: u32) -> impl IntoIterator<Item = Self> + Copy {
-        let last = if policy::is_growing(key) {
-            Self::Growing
-        } else {
-            Self::All
-        };
-        [Self::All, last]
+    /// The first one that `bytes` more of the site `key` would exceed.
+    pub(super) fn exceeded(bytes: usize, key: u32) -> Option<Self> {
+        [Self::All, Self::Growing]
+            .into_iter()
+            .find(|bound| bound.counts(key) && !bound.fits(bytes))
     }
 
-    /// Whether blocks of the site `key` do.
+    /// Whether blocks of the site `key` count for it.
     pub(super) fn counts(self, key: u32) -> bool {
         self == Self::All || policy::is_growing(key)
     }

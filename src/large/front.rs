@@ -13,10 +13,9 @@ use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
-use super::{direct, runs, shelf};
+use super::{direct, now, runs, shelf};
 use crate::base::{PAGE, knobs};
 use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
-use crate::os;
 use crate::space::warm;
 use crate::sync;
 
@@ -77,10 +76,6 @@ pub(crate) struct Front {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
-}
-
-fn now() -> u32 {
-    os::now_ms() as u32
 }
 
 fn bump(counter: &AtomicU64) {
@@ -242,8 +237,7 @@ impl Front {
             {
                 self.evict(i);
             }
-            let bounds = Bound::of(block.key());
-            while let Some(bound) = bounds.into_iter().find(|bound| !bound.fits(charge)) {
+            while let Some(bound) = Bound::exceeded(charge, block.key()) {
                 let Some(i) = self.oldest_earned(bound) else {
                     return false;
                 };
@@ -322,10 +316,7 @@ impl Front {
         if block.record() == 0 {
             return;
         }
-        let bounds = Bound::of(block.key());
-        let full = bounds
-            .into_iter()
-            .find(|bound| !bound.fits(block.touched()));
+        let full = Bound::exceeded(block.touched(), block.key());
         if let Some(i) = full.and_then(|bound| self.oldest_earned(bound))
             && self.ticks_since(i) >= STALE
         {

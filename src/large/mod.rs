@@ -48,6 +48,11 @@ use crate::os;
 use crate::space::map::Entry;
 use crate::space::warm;
 
+/// The clock of large blocks, in ms: coarse, and it wraps.
+fn now() -> u32 {
+    os::now_ms() as u32
+}
+
 /// What the program wants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
@@ -198,7 +203,7 @@ fn let_go(most: usize) {
 /// goes back, so much at a time that a small request can wait for it.
 pub(crate) fn look_for_idle(front: &mut Front) {
     const AT_ONCE: usize = 16 << 20;
-    if front.age(os::now_ms() as u32) {
+    if front.age(now()) {
         meet_budget();
     }
     let_go(AT_ONCE);

@@ -17,11 +17,10 @@ use super::bits::Bits;
 use super::pages::{FIRST, Header, NEW, PAGES, Runs};
 use super::policy::{self, RUN_PAGES};
 use super::word::{State, Word, WordCell};
-use super::{Misuse, audit};
+use super::{Misuse, audit, now};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SUPERSLAB};
 use crate::learn;
-use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
 
@@ -79,10 +78,6 @@ pub(super) fn reuse(cell: &WordCell, word: Word, need: usize) {
         used((need as isize - word.used() as isize) * PAGE as isize);
     }
     cell.set(word.with_used(need).with_state(State::Live));
-}
-
-fn now() -> u32 {
-    os::now_ms() as u32
 }
 
 /// A run of `pages` for the site `key`, in a window of `window` pages that it can grow into, at a

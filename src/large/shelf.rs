@@ -12,13 +12,12 @@ use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
 use super::sites::Sites;
 use super::store::Cache;
-use super::{audit, bigcache, book, whale};
+use super::{audit, bigcache, book, now, whale};
 use crate::base::{SLOT, knobs};
 use crate::learn::{
     self,
     site::{Density, Site},
 };
-use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
 
@@ -70,10 +69,6 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
 
 /// What is assumed of blocks while nobody looks at them (`HAKMEM_DENSITY`).
 pub(crate) static ASSUME_DENSE: AtomicBool = AtomicBool::new(false);
-
-fn now() -> u32 {
-    os::now_ms() as u32
-}
 
 /// What is known of a site is known for each doubling of its sizes; growing buffers pass through all.
 fn site_bin(key: u32, mapped: usize) -> usize {
