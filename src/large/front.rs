@@ -225,6 +225,12 @@ impl Front {
         }
         let earned = match block {
             Block::Run(..) => false,
+            // The shelf knows what its site's buffers come to.
+            Block::Mapping(_, record)
+                if policy::is_growing(block.key()) && record.used() < charge / 2 =>
+            {
+                return false;
+            }
             // What its site takes for the first time is looked at before it is kept.
             Block::Mapping(_, record) if record.has(flag::REUSED) => record.has(flag::EARNED),
             Block::Mapping(..) => return false,

@@ -383,9 +383,12 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         let dense = u32::from(density == Density::Dense);
         shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
     }
+    let growing = policy::is_growing(key);
     let site = shelf.sites.at(key, bin);
-    // Where buffers end with any size, one that stays for the next holds more than that will use.
-    let credit = if policy::is_growing(key) && used < record.touched() / 2 {
+    if growing {
+        site.grew_to(used);
+    }
+    let credit = if growing && !site.fills(record.touched()) {
         0
     } else {
         site.credit(now)

@@ -60,7 +60,7 @@ pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
 /// What a GiB that was kept free cost in the last window; see [`cost::price`].
 static PRICE: AtomicU64 = AtomicU64::new(0);
 
-/// See [`patience_ms`]: bounds, and what it is until a window has ended, which is about what it comes to in a
+/// See [`patience_ms`]: bounds, and what it is until enough of the first window has passed, which is about what it comes to in a
 /// process of 100 MiB that keeps a processor busy half of the time, where a fault takes 1.5 us.
 const SHORTEST_PATIENCE_MS: u32 = 20;
 pub(crate) const LONGEST_PATIENCE_MS: u32 = 1000;
@@ -304,6 +304,12 @@ pub(crate) fn fault_ns() -> u64 {
     FAULT_MEDIAN_NS.load(Relaxed)
 }
 
+/// Patience as it follows from a `price`.
+fn set_patience(price: u64) {
+    let patience = cost::patience(fault_ns(), price).min(LONGEST_PATIENCE_MS.into()) as u32;
+    PATIENCE.store(patience.max(SHORTEST_PATIENCE_MS), Relaxed);
+}
+
 fn sizes_now() -> Sizes {
     let mut sizes = Sizes::NONE;
     for (size, count) in sizes.0.iter_mut().zip(&OPERATIONS_BY_SIZE) {
@@ -352,6 +358,13 @@ impl Monitor {
         if ms < SHORTEST_MS {
             return None;
         }
+        let cpu_rate = cpu_ns.saturating_sub(self.began_cpu_ns) / ms;
+        let mean_resident = (self.resident_kib_ms / ms) as usize * 1024;
+        let latest = cost::price(cpu_rate, mean_resident, WEIGHT.load(Relaxed));
+        if PRICE.load(Relaxed) == 0 {
+            // The first window is long for a program that is brief: what is known of it by now is better than a guess.
+            set_patience(latest);
+        }
         let total = sizes_now();
         let mut sizes = Sizes::NONE;
         for (i, size) in sizes.0.iter_mut().enumerate() {
@@ -362,17 +375,13 @@ impl Monitor {
         }
         let (missed, given_ns) = (MISSED.load(Relaxed), GIVEN_NS.load(Relaxed));
         let before = self.lifecycle.strategy;
-        let cpu_rate = cpu_ns.saturating_sub(self.began_cpu_ns) / ms;
-        let resident = (self.resident_kib_ms / ms) as usize * 1024;
-        let latest = cost::price(cpu_rate, resident, WEIGHT.load(Relaxed));
         // Windows are compared at one price, which follows slowly.
         let price = match PRICE.load(Relaxed) {
             0 => latest,
             before => (7 * before + latest) / 8,
         };
         PRICE.store(price, Relaxed);
-        let patience = cost::patience(fault_ns(), price).min(LONGEST_PATIENCE_MS.into()) as u32;
-        PATIENCE.store(patience.max(SHORTEST_PATIENCE_MS), Relaxed);
+        set_patience(price);
         self.lifecycle.see(&Window {
             cost: Cost::of(
                 ms,
@@ -480,6 +489,26 @@ mod tests {
         let expected = 500_000 / 2 / 8;
         assert!(rent.abs_diff(expected) <= 1, "{rent} for {expected}");
         assert_eq!((monitor.kib_ms, monitor.began_ms), (0, 1000 + LONGEST_MS));
+    }
+
+    /// Other tests move what is known, so this has a process of its own.
+    #[test]
+    fn patience_is_measured_before_the_first_window_ends() {
+        use crate::os::process::in_child;
+        assert!(in_child(|| {
+            let (mut monitor, all) = (NEW, 64 << 20);
+            PRICE.store(0, Relaxed);
+            PATIENCE.store(FIRST_PATIENCE_MS, Relaxed);
+            monitor.look(1000, 0, 0, all);
+            monitor.look(999 + SHORTEST_MS, 0, 0, all);
+            assert_eq!(patience_ms(), FIRST_PATIENCE_MS);
+            // A whole processor for 64 MiB.
+            monitor.look(1000 + SHORTEST_MS, SHORTEST_MS * 1_000_000, 0, all);
+            let price = cost::price(1_000_000, all, WEIGHT.load(Relaxed));
+            let expected = cost::patience(fault_ns(), price) as u32;
+            assert_eq!(patience_ms(), expected.max(SHORTEST_PATIENCE_MS));
+            monitor.lifecycle.windows == 0 && PRICE.load(Relaxed) == 0
+        }));
     }
 
     #[test]

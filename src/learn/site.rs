@@ -11,6 +11,8 @@
 //! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
 //! for those that are touched all over.
 
+use crate::base::PAGE;
+
 /// Blocks that went back to the system longer apart than this do not count together.
 const APART_MS: u32 = 1000;
 /// Credit halves in this time.
@@ -54,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) density: Density,
     seen_ms: u32,
     given_back_ms: u32,
+    /// What its buffers came to lately, in pages, if they are such that grow; 0: none was seen.
+    grown: u32,
 }
 
 impl Site {
@@ -67,6 +71,7 @@ impl Site {
             density: Density::Unknown,
             seen_ms: 0,
             given_back_ms: 0,
+            grown: 0,
         }
     }
 
@@ -125,6 +130,22 @@ impl Site {
         self.given_back_ms = now;
     }
 
+    /// A buffer that grew came to `used` bytes; it counts for a quarter.
+    pub(crate) fn grew_to(&mut self, used: usize) {
+        let pages = (used / PAGE).clamp(1, (u32::MAX / 4) as usize) as u32;
+        self.grown = match self.grown {
+            0 => pages,
+            before => (3 * before + pages) / 4,
+        };
+    }
+
+    /// Whether the next buffer is likely to use most of a block of which `touched` bytes are resident. Where buffers end
+    /// with any size, the block that one of the largest leaves costs more rent than the others save by it.
+    pub(crate) fn fills(&self, touched: usize) -> bool {
+        let grown = self.grown as usize;
+        touched / PAGE <= grown + grown / 4
+    }
+
     /// An earned block waited in vain.
     pub(crate) fn wasted(&mut self) {
         self.credit /= 2;
@@ -165,6 +186,27 @@ mod tests {
         site.gave_back(100_010);
         assert!(site.missed(100_020, 100, false));
         assert_eq!(site.credit(100_020), 0);
+    }
+
+    #[test]
+    fn a_block_stays_for_buffers_that_come_as_far() {
+        let mut site = Site::new(3, 0);
+        assert!(!site.fills(PAGE));
+        for _ in 0..9 {
+            site.grew_to(100 * PAGE);
+            assert!(site.fills(100 * PAGE) && !site.fills(126 * PAGE));
+        }
+        // One that came far says little of the next, many of them do.
+        site.grew_to(400 * PAGE);
+        assert!(!site.fills(400 * PAGE));
+        for _ in 0..9 {
+            site.grew_to(400 * PAGE);
+        }
+        assert!(site.fills(400 * PAGE));
+        for bytes in [usize::MAX, usize::MAX, 0] {
+            site.grew_to(bytes);
+            assert!(site.fills(PAGE) && !site.fills(usize::MAX));
+        }
     }
 
     #[test]

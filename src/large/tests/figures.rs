@@ -492,3 +492,38 @@ fn an_earned_block_that_serves_stays_whatever_else_is_freed() {
         check().unwrap();
     });
 }
+
+#[test]
+fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
+    alone(|| {
+        let mut front = new_front();
+        least_strategy();
+        let large = 24 << 20;
+        // SAFETY: the test gives blocks that it holds.
+        let free_shared = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
+        let earned = (0..20).any(|_| {
+            for _ in 0..6 {
+                free_shared(grown(&mut front, large, 5).0);
+            }
+            counts().earned_bytes >= large
+        });
+        assert!(earned, "{:?}", counts());
+        // The next one has it, makes little use of it, and does not leave it in its thread's front.
+        let (p, ..) = grown(&mut front, large / 10, 5);
+        // SAFETY: the slab map says what it is.
+        let block = unsafe { block::Block::at(p, entry(p)) }.unwrap();
+        assert!(block.touched() >= large);
+        free(&mut front, p);
+        assert_eq!(front.counts().large_bytes, 0);
+        assert_eq!(counts().earned_bytes, 0, "{:?}", counts());
+        // Where most come to less, what one leaves that came far does not stay, whatever credit there is.
+        for _ in 0..12 {
+            free_shared(grown(&mut front, 4 << 20, 5).0);
+        }
+        let (p, ..) = grown(&mut front, large, 5);
+        free_shared(p);
+        assert!(counts().earned_bytes < large, "{:?}", counts());
+        retire(&mut front);
+        check().unwrap();
+    });
+}
