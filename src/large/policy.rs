@@ -155,6 +155,12 @@ pub(super) fn huge_mapped(mapped: usize) -> usize {
     }
 }
 
+/// Whether huge pages are for a mapping of `need` bytes, if its site touches what it takes. A buffer that has outgrown runs
+/// will have its first huge page soon: begun with small ones, it would have small ones to its end.
+pub(super) fn may_be_huge(need: usize, key: u32) -> bool {
+    need >= WHALE_MIN || is_growing(key) && need > RUN_MAX
+}
+
 /// The identity of a call site: never 0, odd for growing buffers.
 #[inline(always)]
 pub(super) fn key(site: usize, growing: bool) -> u32 {

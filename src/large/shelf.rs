@@ -13,7 +13,7 @@ use super::records::{self, By, List, Numbers, Record, State, flag};
 use super::sites::Sites;
 use super::store::Cache;
 use super::{audit, bigcache, book, now, whale};
-use crate::base::{SLOT, knobs};
+use crate::base::{SLOT, SUPERSLAB, knobs};
 use crate::learn::{
     self,
     site::{Density, Site},
@@ -228,22 +228,21 @@ pub(super) fn take(
         shelf.whale.misses += 1
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
-    let may_be_huge = need >= policy::WHALE_MIN && knobs::THP.get() && !crowded;
-    if shelf.sites.at(key, bin).missed(
-        now,
-        patience(
-            policy::mapped(need),
-            may_be_huge && density == Density::Dense,
-        ),
-        knobs::CREDIT.get(),
-    ) {
+    let may_be_huge = policy::may_be_huge(need, key) && knobs::THP.get() && !crowded;
+    let dense_huge = may_be_huge && density == Density::Dense;
+    let resident = if dense_huge {
+        policy::huge_mapped(policy::mapped(need)).max(SUPERSLAB)
+    } else {
+        need
+    };
+    let patience = patience(resident, dense_huge);
+    let credits = knobs::CREDIT.get();
+    if shelf.sites.at(key, bin).missed(now, patience, credits) {
         match density {
             // What is touched here and there was not resident.
             Density::Sparse => {}
-            Density::Dense if may_be_huge => {
-                learn::missed_huge(policy::huge_mapped(policy::mapped(need)));
-            }
-            _ => learn::missed(need),
+            Density::Dense if dense_huge => learn::missed_huge(resident),
+            _ => learn::missed(resident),
         }
     }
     let (mut huge, mut unproven) = (0, 0);

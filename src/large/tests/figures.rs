@@ -62,6 +62,44 @@ fn sparse_sites_never_get_huge_pages() {
 }
 
 #[test]
+fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_them() {
+    alone(|| {
+        let mut front = new_front();
+        let bytes = policy::RUN_MAX + PAGE;
+        let mut is_huge = |touched: usize, growing: bool, site: usize| {
+            let mut take = || {
+                let request = Request {
+                    growing,
+                    ..plain(bytes, site)
+                };
+                take(Some(&mut front), request).unwrap()
+            };
+            // What its first block shows, and another while that one, if it was kept, is out.
+            let p = take();
+            touch(p, touched);
+            // SAFETY: the test gives blocks that it holds.
+            let free = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
+            free(p);
+            let (p, q) = (take(), take());
+            // SAFETY: the slab map says what it is.
+            let block = unsafe { block::Block::at(q, entry(q)) }.unwrap();
+            let block::Block::Mapping(_, record) = block else {
+                panic!("a run of {bytes} bytes");
+            };
+            free(p);
+            free(q);
+            record.has(records::flag::HUGE)
+        };
+        assert!(is_huge(bytes, true, 1));
+        assert!(!is_huge(PAGE, true, 2));
+        // As large as that it stays: there is not one whole huge page in it.
+        assert!(!is_huge(bytes, false, 3));
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
 fn a_mix_of_sizes_makes_no_system_calls() {
     alone(|| {
         let mut front = new_front();
