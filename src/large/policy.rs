@@ -10,9 +10,10 @@ pub(super) const RUN_MAX: usize = 1 << 20;
 pub(super) const RUN_ALIGN_MAX: usize = 1 << 20;
 /// Pages of a SuperSlab that runs may use: all but the first slot.
 pub(super) const RUN_PAGES: usize = 496;
-/// The largest block that BigCache keeps.
+/// The largest block that BigCache keeps. Buffers that grow are for the Whale cache.
 pub(super) const BIG_MAX: usize = 16 << 20;
-/// The smallest mapping that the Whale cache keeps, and that huge pages are asked for.
+/// The smallest mapping that the Whale cache keeps; and the least that is asked for, but by buffers that grow, for huge
+/// pages.
 pub(super) const WHALE_MIN: usize = 2 << 20;
 /// With more ranges of their own than this, mappings are kept and purged instead of unmapped: a
 /// range can cost one of the 65,530 mappings that the system allows, and the program needs some.
@@ -153,12 +154,6 @@ pub(super) fn huge_mapped(mapped: usize) -> usize {
     } else {
         mapped
     }
-}
-
-/// Whether huge pages are for a mapping of `need` bytes, if its site touches what it takes. A buffer that has outgrown runs
-/// will have its first huge page soon: begun with small ones, it would have small ones to its end.
-pub(super) fn may_be_huge(need: usize, key: u32) -> bool {
-    need >= WHALE_MIN || is_growing(key) && need > RUN_MAX
 }
 
 /// The identity of a call site: never 0, odd for growing buffers.

@@ -13,7 +13,7 @@ use super::records::{self, By, List, Numbers, Record, State, flag};
 use super::sites::Sites;
 use super::store::Cache;
 use super::{audit, bigcache, book, now, whale};
-use crate::base::{SLOT, SUPERSLAB, knobs};
+use crate::base::{SLOT, SUPERSLAB, align_up, knobs};
 use crate::learn::{
     self,
     site::{Density, Site},
@@ -221,19 +221,25 @@ pub(super) fn take(
         record.set_key(key);
         return Some(Found::Kept(n));
     }
-    let big = !policy::is_growing(key) && mapped <= policy::BIG_MAX;
+    let growing = policy::is_growing(key);
+    let big = !growing && mapped <= policy::BIG_MAX;
     if big {
         shelf.big.misses += 1
     } else {
         shelf.whale.misses += 1
     }
     let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
-    let may_be_huge = policy::may_be_huge(need, key) && knobs::THP.get() && !crowded;
+    // A buffer that has outgrown runs will fill a huge page if the others of its site do; begun with small ones, it
+    // would have small ones to its end.
+    let large = need >= policy::WHALE_MIN
+        || growing && need > policy::RUN_MAX && shelf.sites.at(key, bin).comes_to(SUPERSLAB);
+    let may_be_huge = large && knobs::THP.get() && !crowded;
     let dense_huge = may_be_huge && density == Density::Dense;
-    let resident = if dense_huge {
-        policy::huge_mapped(policy::mapped(need)).max(SUPERSLAB)
-    } else {
-        need
+    let resident = match (dense_huge, growing) {
+        (false, _) => need,
+        (true, false) => policy::huge_mapped(policy::mapped(need)),
+        // There is room behind it.
+        (true, true) => align_up(need, SUPERSLAB),
     };
     let patience = patience(resident, dense_huge);
     let credits = knobs::CREDIT.get();
@@ -250,7 +256,7 @@ pub(super) fn take(
         if density == Density::Dense {
             huge = flag::HUGE;
         } else if density == Density::Unknown
-            && !policy::is_growing(key)
+            && !growing
             && !zero
             && !shelf.distrust
             && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
@@ -387,12 +393,10 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     if growing {
         site.grew_to(used);
     }
-    let credit = if growing && !site.fills(record.touched()) {
-        0
-    } else {
-        site.credit(now)
-    };
-    let whale = mapped > policy::BIG_MAX || !knobs::BIGCACHE.get();
+    let fills = !growing || site.fills(record.touched());
+    let credit = if fills { site.credit(now) } else { 0 };
+    // Their mappings are several times what they begin with, which is what BigCache would look for.
+    let whale = growing || mapped > policy::BIG_MAX || !knobs::BIGCACHE.get();
     let enabled = if whale {
         knobs::WHALE.get() && mapped >= policy::WHALE_MIN
     } else {
@@ -422,7 +426,8 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
             shelf.sites.at(key, bin).spend(now);
         }
         shelf.insert(n, record, whale, earned, charge, now);
-    } else {
+    } else if fills {
+        // What is not worth keeping is not missed, either.
         shelf.sites.at(key, bin).gave_back(now);
     }
     kept

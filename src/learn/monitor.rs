@@ -60,8 +60,8 @@ pub(crate) static WEIGHT: AtomicU64 = AtomicU64::new(50);
 /// What a GiB that was kept free cost in the last window; see [`cost::price`].
 static PRICE: AtomicU64 = AtomicU64::new(0);
 
-/// See [`patience_ms`]: bounds, and what it is until enough of the first window has passed, which is about what it comes to in a
-/// process of 100 MiB that keeps a processor busy half of the time, where a fault takes 1.5 us.
+/// See [`patience_ms`]: bounds, and what it is for the first [`SHORTEST_MS`]: about what it comes to in a process of
+/// 100 MiB that keeps a processor busy half of the time, where a fault takes 1.5 us.
 const SHORTEST_PATIENCE_MS: u32 = 20;
 pub(crate) const LONGEST_PATIENCE_MS: u32 = 1000;
 const FIRST_PATIENCE_MS: u32 = 150;
@@ -497,6 +497,8 @@ mod tests {
         use crate::os::process::in_child;
         assert!(in_child(|| {
             let (mut monitor, all) = (NEW, 64 << 20);
+            // What other tests did by then would end the window.
+            monitor.sizes = sizes_now();
             PRICE.store(0, Relaxed);
             PATIENCE.store(FIRST_PATIENCE_MS, Relaxed);
             monitor.look(1000, 0, 0, all);
@@ -506,7 +508,8 @@ mod tests {
             monitor.look(1000 + SHORTEST_MS, SHORTEST_MS * 1_000_000, 0, all);
             let price = cost::price(1_000_000, all, WEIGHT.load(Relaxed));
             let expected = cost::patience(fault_ns(), price) as u32;
-            assert_eq!(patience_ms(), expected.max(SHORTEST_PATIENCE_MS));
+            let expected = expected.clamp(SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS);
+            assert_eq!(patience_ms(), expected);
             monitor.lifecycle.windows == 0 && PRICE.load(Relaxed) == 0
         }));
     }

@@ -130,7 +130,7 @@ impl Site {
         self.given_back_ms = now;
     }
 
-    /// A buffer that grew came to `used` bytes; it counts for a quarter.
+    /// A buffer that grew came to `used` bytes, and was freed to where all threads keep; it counts for a quarter.
     pub(crate) fn grew_to(&mut self, used: usize) {
         let pages = (used / PAGE).clamp(1, (u32::MAX / 4) as usize) as u32;
         self.grown = match self.grown {
@@ -139,8 +139,13 @@ impl Site {
         };
     }
 
-    /// Whether the next buffer is likely to use most of a block of which `touched` bytes are resident. Where buffers end
-    /// with any size, the block that one of the largest leaves costs more rent than the others save by it.
+    /// Whether its buffers came to `bytes` lately, on average.
+    pub(crate) fn comes_to(&self, bytes: usize) -> bool {
+        self.grown as usize >= bytes / PAGE
+    }
+
+    /// Whether the next buffer is likely to use most of a block of which `touched` bytes are resident. Where
+    /// buffers end with any size, the block that one of the largest leaves costs more rent than the others save by it.
     pub(crate) fn fills(&self, touched: usize) -> bool {
         let grown = self.grown as usize;
         touched / PAGE <= grown + grown / 4
@@ -191,10 +196,11 @@ mod tests {
     #[test]
     fn a_block_stays_for_buffers_that_come_as_far() {
         let mut site = Site::new(3, 0);
-        assert!(!site.fills(PAGE));
+        assert!(!site.fills(PAGE) && !site.comes_to(PAGE));
         for _ in 0..9 {
             site.grew_to(100 * PAGE);
             assert!(site.fills(100 * PAGE) && !site.fills(126 * PAGE));
+            assert!(site.comes_to(100 * PAGE) && !site.comes_to(101 * PAGE));
         }
         // One that came far says little of the next, many of them do.
         site.grew_to(400 * PAGE);

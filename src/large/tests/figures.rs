@@ -66,8 +66,8 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
     alone(|| {
         let mut front = new_front();
         let bytes = policy::RUN_MAX + PAGE;
-        let mut is_huge = |touched: usize, growing: bool, site: usize| {
-            let mut take = || {
+        let mut is_huge = |first: usize, touched: usize, growing: bool, site: usize| {
+            let mut take = |bytes: usize| {
                 let request = Request {
                     growing,
                     ..plain(bytes, site)
@@ -75,12 +75,12 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
                 take(Some(&mut front), request).unwrap()
             };
             // What its first block shows, and another while that one, if it was kept, is out.
-            let p = take();
+            let p = take(first);
             touch(p, touched);
             // SAFETY: the test gives blocks that it holds.
             let free = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
             free(p);
-            let (p, q) = (take(), take());
+            let (p, q) = (take(bytes), take(bytes));
             // SAFETY: the slab map says what it is.
             let block = unsafe { block::Block::at(q, entry(q)) }.unwrap();
             let block::Block::Mapping(_, record) = block else {
@@ -90,10 +90,12 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
             free(q);
             record.has(records::flag::HUGE)
         };
-        assert!(is_huge(bytes, true, 1));
-        assert!(!is_huge(PAGE, true, 2));
-        // As large as that it stays: there is not one whole huge page in it.
-        assert!(!is_huge(bytes, false, 3));
+        let large = 3 << 20;
+        assert!(is_huge(large, large, true, 1));
+        // One whose buffers are touched here and there, one whose stay small, and one whose do not grow.
+        assert!(!is_huge(large, PAGE, true, 2));
+        assert!(!is_huge(bytes, bytes, true, 3));
+        assert!(!is_huge(large, large, false, 4));
         retire(&mut front);
         check().unwrap();
     });
@@ -539,27 +541,35 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
         let large = 24 << 20;
         // SAFETY: the test gives blocks that it holds.
         let free_shared = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
-        let earned = (0..20).any(|_| {
+        // Who is kept from running for as long as a block may wait begins again.
+        let found = (0..20).any(|_| {
             for _ in 0..6 {
                 free_shared(grown(&mut front, large, 5).0);
             }
-            counts().earned_bytes >= large
+            let earned = counts().earned_bytes >= large;
+            // The next one has it, makes little use of it, and does not leave it in its thread's front.
+            let (p, ..) = grown(&mut front, large / 10, 5);
+            // SAFETY: the slab map says what it is.
+            let block = unsafe { block::Block::at(p, entry(p)) }.unwrap();
+            let found = earned && block.touched() >= large;
+            free(&mut front, p);
+            assert_eq!(front.counts().large_bytes, 0);
+            assert!(counts().earned_bytes < large, "{:?}", counts());
+            found
         });
-        assert!(earned, "{:?}", counts());
-        // The next one has it, makes little use of it, and does not leave it in its thread's front.
-        let (p, ..) = grown(&mut front, large / 10, 5);
-        // SAFETY: the slab map says what it is.
-        let block = unsafe { block::Block::at(p, entry(p)) }.unwrap();
-        assert!(block.touched() >= large);
-        free(&mut front, p);
-        assert_eq!(front.counts().large_bytes, 0);
-        assert_eq!(counts().earned_bytes, 0, "{:?}", counts());
-        // Where most come to less, what one leaves that came far does not stay, whatever credit there is.
-        for _ in 0..12 {
-            free_shared(grown(&mut front, 4 << 20, 5).0);
-        }
-        let (p, ..) = grown(&mut front, large, 5);
-        free_shared(p);
+        assert!(found, "{:?}", counts());
+        // Where most come to less, theirs serve them, and what one leaves that came far does not stay, whatever credit
+        // there is.
+        let bytes = 4 << 20;
+        let serves = (0..20).any(|_| {
+            let [hits, ..] = counts().whale;
+            for _ in 0..12 {
+                free_shared(grown(&mut front, bytes, 5).0);
+            }
+            counts().whale[0] >= hits + 8 && (1..large).contains(&counts().earned_bytes)
+        });
+        assert!(serves, "{:?}", counts());
+        free_shared(grown(&mut front, large, 5).0);
         assert!(counts().earned_bytes < large, "{:?}", counts());
         retire(&mut front);
         check().unwrap();
