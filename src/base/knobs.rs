@@ -30,9 +30,9 @@ pub(crate) static PREALLOCATE: Switch = Switch::on();
 pub(crate) static MAGAZINE: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_OUTBOX`: frees of other threads' blocks are coalesced.
 pub(crate) static OUTBOX: Switch = Switch::on();
-/// Not `HAKMEM_DISABLE_BIGCACHE`: freed blocks of 32 KiB and more are kept per call site.
+/// Not `HAKMEM_DISABLE_BIGCACHE`: freed blocks of 32 KiB and more that do not grow are kept per call site.
 pub(crate) static BIGCACHE: Switch = Switch::on();
-/// Not `HAKMEM_DISABLE_WHALE`: freed mappings of 2 MiB and more are kept warm.
+/// Not `HAKMEM_DISABLE_WHALE`: freed mappings above 16 MiB, and of buffers that grow, are kept warm.
 pub(crate) static WHALE: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_BATCH`: SuperSlabs are mapped in growing batches.
 pub(crate) static BATCH: Switch = Switch::on();

@@ -1,4 +1,4 @@
-//! BigCache: freed mappings of up to 16 MiB, by call site and size class.
+//! BigCache: freed mappings of up to 16 MiB of blocks that do not grow, by call site and size class.
 //!
 //! A program that takes a buffer at one place takes the like of it there again. The block that the
 //! same site gave is the best match: as large, and touched in the same way.

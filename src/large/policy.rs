@@ -10,7 +10,7 @@ pub(super) const RUN_MAX: usize = 1 << 20;
 pub(super) const RUN_ALIGN_MAX: usize = 1 << 20;
 /// Pages of a SuperSlab that runs may use: all but the first slot.
 pub(super) const RUN_PAGES: usize = 496;
-/// The largest block that BigCache keeps. Buffers that grow are for the Whale cache.
+/// The largest block that BigCache keeps.
 pub(super) const BIG_MAX: usize = 16 << 20;
 /// The smallest mapping that the Whale cache keeps; and the least that is asked for, but by buffers that grow, for huge
 /// pages.

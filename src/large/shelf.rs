@@ -27,9 +27,9 @@ pub(super) struct Shelf {
     pub(super) numbers: Numbers,
     /// Addresses without memory.
     pub(super) ranges: Ranges,
-    /// Kept blocks of up to 16 MiB.
+    /// Kept blocks of up to 16 MiB that do not grow.
     pub(super) big: Cache,
-    /// Larger ones.
+    /// Larger ones, and those of buffers that grow.
     pub(super) whale: Cache,
     /// Kept blocks by age: those in the warm budget, and those that sites have earned.
     pub(super) warm: List,
@@ -102,6 +102,11 @@ fn waited_in_vain(record: &Record, now: u32) -> bool {
     now.wrapping_sub(record.stamp()) as i32 > patience as i32
 }
 
+/// Whether the free block of `record` would serve its site so well that giving it back can turn out to be wrong.
+fn is_worth_keeping(site: &Site, record: &Record) -> bool {
+    !policy::is_growing(record.key()) || site.fills(record.touched())
+}
+
 impl Shelf {
     fn totals(&self) -> (usize, Sum) {
         (self.kept_bytes - self.earned_sum.all, self.earned_sum)
@@ -109,6 +114,11 @@ impl Shelf {
 
     fn crowded(&self) -> bool {
         self.numbers.in_use() > policy::RANGES_MAX
+    }
+
+    /// There are too many ranges for gaps between them, which huge pages need.
+    fn filling(&self) -> bool {
+        self.numbers.in_use() > policy::RANGES_MAX / 2
     }
 
     fn insert(
@@ -179,7 +189,9 @@ impl Shelf {
         if record.has(flag::EARNED) && waited_in_vain(record, now) {
             site.wasted();
         }
-        site.gave_back(now);
+        if is_worth_keeping(site, record) {
+            site.gave_back(now);
+        }
         Some((n, record))
     }
 
@@ -187,7 +199,10 @@ impl Shelf {
         if self.kept == 0 {
             return None;
         }
-        if let Some(n) = bigcache::find(&self.big.bins, need, align, key) {
+        // In what BigCache has a buffer could not grow.
+        if !policy::is_growing(key)
+            && let Some(n) = bigcache::find(&self.big.bins, need, align, key)
+        {
             self.big.hits += 1;
             return Some(n);
         }
@@ -228,7 +243,7 @@ pub(super) fn take(
     } else {
         shelf.whale.misses += 1
     }
-    let crowded = shelf.numbers.in_use() > policy::RANGES_MAX / 2;
+    let crowded = shelf.filling();
     // A buffer that has outgrown runs will fill a huge page if the others of its site do; begun with small ones, it
     // would have small ones to its end.
     let large = need >= policy::WHALE_MIN
@@ -393,10 +408,11 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     if growing {
         site.grew_to(used);
     }
-    let fills = !growing || site.fills(record.touched());
-    let credit = if fills { site.credit(now) } else { 0 };
-    // Their mappings are several times what they begin with, which is what BigCache would look for.
-    let whale = growing || mapped > policy::BIG_MAX || !knobs::BIGCACHE.get();
+    let worth_keeping = is_worth_keeping(site, record);
+    let credit = if worth_keeping { site.credit(now) } else { 0 };
+    let whale = growing && mapped >= policy::WHALE_MIN
+        || mapped > policy::BIG_MAX
+        || !knobs::BIGCACHE.get();
     let enabled = if whale {
         knobs::WHALE.get() && mapped >= policy::WHALE_MIN
     } else {
@@ -407,8 +423,14 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
     // Older memory makes room, if need be.
     let earned = !room && credit > 0 && charge <= earned_block;
-    // The next one of a site that has just proved to be dense shall have huge pages.
-    let grows_up = looked == Some(Density::Dense)
+    // The next one of a site that has just proved to be dense shall have huge pages, and of one whose buffers grow so
+    // far.
+    let next_is_huge = if growing {
+        shelf.sites.at(key, bin).comes_to(SUPERSLAB) && !shelf.filling()
+    } else {
+        looked == Some(Density::Dense)
+    };
+    let grows_up = next_is_huge
         && density(shelf.sites.at(key, bin)) == Density::Dense
         && !record.has(flag::HUGE)
         && mapped >= policy::WHALE_MIN
@@ -426,8 +448,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
             shelf.sites.at(key, bin).spend(now);
         }
         shelf.insert(n, record, whale, earned, charge, now);
-    } else if fills {
-        // What is not worth keeping is not missed, either.
+    } else if worth_keeping {
         shelf.sites.at(key, bin).gave_back(now);
     }
     kept

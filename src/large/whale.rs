@@ -1,4 +1,5 @@
-//! The Whale cache: freed mappings of 2 MiB and more that BigCache does not keep, by size.
+//! The Whale cache: freed mappings of 2 MiB and more that BigCache does not keep, by size: large ones, and buffers that
+//! grow, whose mappings are several times what they begin with.
 //!
 //! One such block is worth thousands of page faults. A buffer that grows may have a block of any
 //! size that its site gave, if the last one grew far in it.

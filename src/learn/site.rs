@@ -6,7 +6,8 @@
 //! block that is wanted again soon after it was given back is a *regret*; each earns its site a credit, and
 //! each credit lets one block stay although the warm budget is spent: the site's working set, no more.
 //! The credit comes back with the block when it is taken. Credit halves with time, so a site that
-//! has stopped loses it.
+//! has stopped loses it. Buffers that grow come to any size: of theirs a block is worth keeping, and missed, only if
+//! it is not much larger than what they come to.
 //!
 //! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
 //! for those that are touched all over.
@@ -135,7 +136,8 @@ impl Site {
         let pages = (used / PAGE).clamp(1, (u32::MAX / 4) as usize) as u32;
         self.grown = match self.grown {
             0 => pages,
-            before => (3 * before + pages) / 4,
+            // Upwards: who comes to whole huge pages is not taken to miss them by a page.
+            before => (3 * before + pages).div_ceil(4),
         };
     }
 
@@ -209,6 +211,12 @@ mod tests {
             site.grew_to(400 * PAGE);
         }
         assert!(site.fills(400 * PAGE));
+        let mut site = Site::new(3, 0);
+        site.grew_to(300 * PAGE);
+        for _ in 0..20 {
+            site.grew_to(512 * PAGE);
+        }
+        assert!(site.comes_to(512 * PAGE) && !site.comes_to(513 * PAGE));
         for bytes in [usize::MAX, usize::MAX, 0] {
             site.grew_to(bytes);
             assert!(site.fills(PAGE) && !site.fills(usize::MAX));

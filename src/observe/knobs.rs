@@ -100,13 +100,13 @@ pub(super) static KNOBS: [Knob; 29] = [
         kind: Kind::Disable("bigcache", &knobs::BIGCACHE),
         default: "0",
         meaning: "Freed blocks above the sizes of slabs are not kept for the call site that freed \
-                  them.",
+                  them, but for those in threads and buffers that grow.",
     },
     Knob {
         name: "DISABLE_WHALE",
         kind: Kind::Disable("whale", &knobs::WHALE),
         default: "0",
-        meaning: "Freed mappings of 2 MiB and more are not kept.",
+        meaning: "Freed mappings above 16 MiB, and of buffers that grow, are not kept.",
     },
     Knob {
         name: "DISABLE_BATCH",
