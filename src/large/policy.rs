@@ -12,8 +12,8 @@ pub(super) const RUN_ALIGN_MAX: usize = 1 << 20;
 pub(super) const RUN_PAGES: usize = 496;
 /// The largest block that BigCache keeps.
 pub(super) const BIG_MAX: usize = 16 << 20;
-/// The smallest mapping that the Whale cache keeps; and the least that is asked for, but by buffers that grow, for huge
-/// pages.
+/// The smallest mapping that the Whale cache keeps, and the least request that huge pages are for; buffers that grow may
+/// have them from their first mapping on.
 pub(super) const WHALE_MIN: usize = 2 << 20;
 /// With more ranges of their own than this, mappings are kept and purged instead of unmapped: a
 /// range can cost one of the 65,530 mappings that the system allows, and the program needs some.
