@@ -259,27 +259,26 @@ pub(super) fn take(
     let patience = patience(resident, dense_huge);
     let credits = knobs::CREDIT.get();
     if shelf.sites.at(key, bin).missed(now, patience, credits) {
-        match density {
+        if dense_huge {
+            learn::missed_huge(resident);
+        } else if density != Density::Sparse {
             // What is touched here and there was not resident.
-            Density::Sparse => {}
-            Density::Dense if dense_huge => learn::missed_huge(resident),
-            _ => learn::missed(resident),
+            learn::missed(resident);
         }
     }
     let (mut huge, mut unproven) = (0, 0);
-    if may_be_huge {
-        if density == Density::Dense {
-            huge = flag::HUGE;
-        } else if density == Density::Unknown
-            && !growing
-            && !zero
-            && !shelf.distrust
-            && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
-        {
-            huge = flag::HUGE | flag::UNPROVEN;
-            unproven = mapped;
-            shelf.unproven += unproven;
-        }
+    if dense_huge {
+        huge = flag::HUGE;
+    } else if may_be_huge
+        && density == Density::Unknown
+        && !growing
+        && !zero
+        && !shelf.distrust
+        && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
+    {
+        huge = flag::HUGE | flag::UNPROVEN;
+        unproven = mapped;
+        shelf.unproven += unproven;
     }
     if huge == 0 && align <= SLOT {
         let Shelf {

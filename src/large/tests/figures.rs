@@ -77,17 +77,13 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
             // What its first block shows, and another while that one, if it was kept, is out.
             let p = take(first);
             touch(p, touched);
-            // SAFETY: the test gives blocks that it holds.
-            let free = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
-            free(p);
+            free_shared(p);
             let (p, q) = (take(bytes), take(bytes));
-            // SAFETY: the slab map says what it is.
-            let block = unsafe { block::Block::at(q, entry(q)) }.unwrap();
-            let block::Block::Mapping(_, record) = block else {
+            let Block::Mapping(_, record) = block_at(q) else {
                 panic!("a run of {bytes} bytes");
             };
-            free(p);
-            free(q);
+            free_shared(p);
+            free_shared(q);
             record.has(records::flag::HUGE)
         };
         let large = 3 << 20;
@@ -227,10 +223,7 @@ fn growth_copies_little_and_then_nothing() {
 fn a_small_buffer_does_not_hold_for_long_what_a_large_one_left() {
     alone(|| {
         let mut front = new_front();
-        let room = |p: NonNull<u8>| {
-            // SAFETY: the slab map says what it is.
-            unsafe { block::Block::at(p, entry(p)) }.unwrap().room()
-        };
+        let room = |p: NonNull<u8>| block_at(p).room();
         // Whatever is freed is kept.
         crate::learn::strategy::USERS_FLOOR.store(1 << 30, Relaxed);
         for front in [&mut front, &mut new_front()] {
@@ -539,8 +532,6 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
         let mut front = new_front();
         least_strategy();
         let large = 24 << 20;
-        // SAFETY: the test gives blocks that it holds.
-        let free_shared = |p: NonNull<u8>| unsafe { give(None, p, entry(p)) }.unwrap();
         // Who is kept from running for as long as a block may wait begins again.
         let found = (0..20).any(|_| {
             for _ in 0..6 {
@@ -549,9 +540,7 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
             let earned = counts().earned_bytes >= large;
             // The next one has it, makes little use of it, and does not leave it in its thread's front.
             let (p, ..) = grown(&mut front, large / 10, 5);
-            // SAFETY: the slab map says what it is.
-            let block = unsafe { block::Block::at(p, entry(p)) }.unwrap();
-            let found = earned && block.touched() >= large;
+            let found = earned && block_at(p).touched() >= large;
             free(&mut front, p);
             assert_eq!(front.counts().large_bytes, 0);
             assert!(counts().earned_bytes < large, "{:?}", counts());
@@ -571,6 +560,31 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
         assert!(serves, "{:?}", counts());
         free_shared(grown(&mut front, large, 5).0);
         assert!(counts().earned_bytes < large, "{:?}", counts());
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn what_was_not_worth_keeping_is_not_missed() {
+    alone(|| {
+        let mut front = new_front();
+        least_strategy();
+        // Each time another site. Who is kept from running for too long begins again.
+        let tried = (1..20).any(|site| {
+            let credit = || shelf::known(policy::key(site, true)).0;
+            free_shared(grown(&mut front, 4 << 20, site).0);
+            let (p, ..) = grown(&mut front, 24 << 20, site);
+            // The first one was wanted again.
+            let earned = credit() == 1;
+            // Six times what they come to: it goes, and the next one that has to be mapped has lost nothing by it.
+            free_shared(p);
+            let (p, ..) = grown(&mut front, 4 << 20, site);
+            assert!(credit() <= 1);
+            free_shared(p);
+            earned
+        });
+        assert!(tried);
         retire(&mut front);
         check().unwrap();
     });

@@ -128,8 +128,7 @@ fn runs_can_be_the_whole_of_a_superslab_and_no_more() {
                 };
                 let p = take(None, request).unwrap();
                 assert_eq!(p.as_ptr() as usize % (align * PAGE), 0);
-                // SAFETY: live.
-                unsafe { give(None, p, entry(p)) }.unwrap();
+                free_shared(p);
             }
         }
         check().unwrap();
@@ -157,8 +156,7 @@ fn a_million_mappings_are_few_areas() {
         }
         // Some go and come while most are there.
         for p in blocks.iter_mut().take(count / 10) {
-            // SAFETY: live.
-            unsafe { give(None, *p, entry(*p)) }.unwrap();
+            free_shared(*p);
             let zero = Request {
                 zero: true,
                 ..plain(2 << 20, 1)
@@ -171,8 +169,7 @@ fn a_million_mappings_are_few_areas() {
             }
         }
         for p in blocks {
-            // SAFETY: live.
-            unsafe { give(None, p, entry(p)) }.unwrap();
+            free_shared(p);
         }
         check().unwrap();
         trim();
@@ -196,8 +193,7 @@ fn a_million_runs_are_live_at_once() {
             .collect();
         check().unwrap();
         for p in blocks {
-            // SAFETY: live.
-            unsafe { give(None, p, entry(p)) }.unwrap();
+            free_shared(p);
         }
         check().unwrap();
         trim();

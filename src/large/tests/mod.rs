@@ -64,6 +64,17 @@ fn free(front: &mut Front, p: NonNull<u8>) {
     unsafe { give(Some(front), p, entry(p)) }.unwrap();
 }
 
+/// As [`free`], to where all threads keep.
+fn free_shared(p: NonNull<u8>) {
+    // SAFETY: the tests give blocks that they hold.
+    unsafe { give(None, p, entry(p)) }.unwrap();
+}
+
+fn block_at(p: NonNull<u8>) -> Block {
+    // SAFETY: the slab map says what it is.
+    unsafe { Block::at(p, entry(p)) }.unwrap()
+}
+
 fn touch(p: NonNull<u8>, bytes: usize) {
     for at in (0..bytes).step_by(PAGE) {
         // SAFETY: the block has as many bytes.
