@@ -124,27 +124,29 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
         }
         Found::Number {
             n,
-            huge,
+            mut huge,
             unproven,
             populate,
             crowded,
         } => {
+            let mut at = align;
             if huge != 0 {
                 mapped = policy::huge_mapped(mapped);
+                at = align.max(SUPERSLAB);
             }
-            let align = if huge != 0 {
-                align.max(SUPERSLAB)
-            } else {
-                align
-            };
-            if crowded && align > SLOT {
+            if crowded && at > SLOT {
                 // Gaps between ranges would keep the kernel from joining them.
-                mapped = align_up(mapped, align);
+                mapped = align_up(mapped, at);
             }
-            let start = map_range(mapped, align).or_else(|| {
+            let start = map_range(mapped, at).or_else(|| {
                 super::trim();
+                // Less may do: no room to grow, and what is smaller than a huge page does not get one.
                 mapped = policy::mapped(need);
-                map_range(mapped, align)
+                if mapped < SUPERSLAB {
+                    huge = 0;
+                    at = align;
+                }
+                map_range(mapped, at)
             });
             let Some(start) = start else {
                 shelf::forget(n, unproven);

@@ -201,27 +201,65 @@ fn a_million_runs_are_live_at_once() {
     });
 }
 
+/// Bytes of addresses that the process uses.
+fn addresses() -> u64 {
+    let mut statm = [0u8; 128];
+    let text = crate::os::read_file(b"/proc/self/statm\0", &mut statm).unwrap();
+    let digits = text.iter().take_while(|b| **b != b' ');
+    digits.fold(0, |n, b| n * 10 + (b - b'0') as u64) * PAGE as u64
+}
+
+/// The process may use so many from now on.
+fn limit_addresses(most: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a plain call.
+    unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+}
+
+#[test]
+fn without_addresses_for_huge_pages_small_ones_do() {
+    alone(|| {
+        let growing = |bytes: usize| Request {
+            growing: true,
+            ..plain(bytes, 1)
+        };
+        let bytes = policy::RUN_MAX + PAGE;
+        let is_huge = |p: NonNull<u8>| match block_at(p) {
+            Block::Mapping(_, record) => record.has(records::flag::HUGE),
+            Block::Run(..) => panic!("a run"),
+        };
+        // A site that fills its buffers, and what it has kept is out.
+        let p = take(None, growing(3 << 20)).unwrap();
+        touch(p, 3 << 20);
+        free_shared(p);
+        let held = [(); 2].map(|()| take(None, growing(bytes)).unwrap());
+        assert!(is_huge(held[1]));
+        limit_addresses(addresses() + (3 << 19));
+        let p = take(None, growing(bytes)).unwrap();
+        assert!(!is_huge(p));
+        assert_eq!(take(None, plain(2 << 20, 2)), None);
+        limit_addresses(libc::RLIM_INFINITY);
+        for p in held.into_iter().chain([p]) {
+            touch(p, bytes);
+            free_shared(p);
+        }
+        check().unwrap();
+    });
+}
+
 #[test]
 fn out_of_memory_is_none_and_loses_nothing() {
     alone(|| {
         let mut front = new_front();
         assert!(in_child(|| {
-            let mut statm = [0u8; 128];
-            let text = crate::os::read_file(b"/proc/self/statm\0", &mut statm).unwrap();
-            let pages = text
-                .iter()
-                .take_while(|b| **b != b' ')
-                .fold(0, |n, b| n * 10 + (b - b'0') as u64);
+            let now = addresses();
             let mut blocks = [None::<NonNull<u8>>; 4096];
             // Another limit each time, so that it is another mmap that fails.
             for extra in 0..64 {
-                let most = (pages + 2048) * 4096 + extra * (3 << 16);
-                let limit = libc::rlimit {
-                    rlim_cur: most,
-                    rlim_max: libc::RLIM_INFINITY,
-                };
-                // SAFETY: a plain call.
-                unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+                limit_addresses(now + (8 << 20) + extra * (3 << 16));
                 let mut refused = 0;
                 for (i, block) in blocks.iter_mut().enumerate() {
                     let bytes = [40 << 10, 300 << 10, 3 << 20, 20 << 20, 70 << 10][i % 5];
