@@ -110,6 +110,7 @@ pub(crate) fn all() -> Vec<Bench> {
     threads(&mut v);
     pages(&mut v);
     memory(&mut v);
+    lifetimes(&mut v);
     applications(&mut v);
     for program in programs::ALL {
         v.push(Bench {
@@ -549,6 +550,48 @@ fn memory(v: &mut Vec<Bench>) {
             "30 2 64",
         ),
     ));
+}
+
+/// What it would be worth to keep blocks apart that live for long.
+fn lifetimes(v: &mut Vec<Bench>) {
+    for (shape, sizes, args) in [
+        ("steady", "64 B - 16 KiB", "4096 64 16384 1"),
+        ("steady-many", "64 B - 4 KiB", "32768 64 4096 1"),
+        (
+            "peaks",
+            "64 B - 16 KiB, now and then 20 times as many",
+            "4096 64 16384 20",
+        ),
+        (
+            "peaks-many",
+            "64 B - 4 KiB, now and then 40 times as many",
+            "32768 64 4096 40",
+        ),
+        (
+            "peaks-small",
+            "16 - 512 B, now and then 80 times as many",
+            "65536 16 512 80",
+        ),
+    ] {
+        for (way, about) in [
+            ("mixed", "from one heap"),
+            ("apart", "those from a heap of their own"),
+            ("random", "one in eight from another heap, whichever"),
+        ] {
+            let args = format!("{way} {args}");
+            v.push(repeated(
+                (0, 3),
+                workload(
+                    "lifetimes",
+                    &format!("lifetimes-{shape}-{way}"),
+                    &format!("blocks of {sizes}, one in eight stays for long: {about}"),
+                    "lifetimes",
+                    &args,
+                    &args,
+                ),
+            ));
+        }
+    }
 }
 
 /// What programs do, written as programs are.

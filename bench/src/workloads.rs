@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = &[
     ("larson.c", include_str!("../workloads/larson.c")),
     ("launch.c", include_str!("../workloads/launch.c")),
     ("learn.c", include_str!("../workloads/learn.c")),
+    ("lifetimes.c", include_str!("../workloads/lifetimes.c")),
     ("live.c", include_str!("../workloads/live.c")),
     ("nothing.c", include_str!("../workloads/nothing.c")),
     ("pipeline.c", include_str!("../workloads/pipeline.c")),
