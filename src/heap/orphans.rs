@@ -169,7 +169,9 @@ pub(super) fn emptied(slab: *mut Slab) {
     let Kind::Slab(class) = orphan.kind() else {
         return;
     };
-    if orphan.owner() != ORPHAN {
+    // It may have gone back since, and its slot may be the second or a later one of a longer slab: then the entry
+    // is that slab's, and this header nobody's.
+    if orphan.owner() != ORPHAN || Slab::around(Slab::base(slab), class.info()) != slab {
         return;
     }
     let mut list = LISTS[class.number()].lock();
@@ -235,4 +237,40 @@ pub(super) fn list(class: Class) -> &'static ShortLock<List> {
 #[cfg(all(test, loom))]
 pub(super) fn length(class: Class) -> u32 {
     LENGTHS[class.number()].load(Relaxed)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::api;
+    use crate::os::process::in_child;
+
+    /// Whose delivery was the last one may come late: then it looks at what the slot is by now.
+    #[test]
+    fn a_slot_in_the_middle_of_an_orphan_is_none() {
+        assert!(in_child(|| {
+            let class = Class::of(20_000);
+            // SAFETY: malloc takes any size.
+            let take = || unsafe { api::malloc(20_000) } as usize;
+            let block = std::thread::spawn(take).join().unwrap();
+            let slab = Slab::around(block, class.info());
+            let is_orphan = |slab| map::lookup(Slab::base(slab)) == Entry::slab(ORPHAN, class);
+            let all_are = || {
+                // SAFETY: they lie in one SuperSlab's header.
+                let slots = (0..1 << class.info().order).map(|slot| unsafe { slab.add(slot) });
+                slots.filter(|slot| is_orphan(*slot)).count() == 1 << class.info().order
+            };
+            let mut good = all_are() && LENGTHS[class.number()].load(Relaxed) == 1;
+            for slot in 1..1 << class.info().order {
+                // SAFETY: as above.
+                emptied(unsafe { slab.add(slot) });
+                good &= all_are() && LENGTHS[class.number()].load(Relaxed) == 1;
+            }
+            // SAFETY: the block is ours.
+            unsafe { api::free(block as *mut _) };
+            good && !is_orphan(slab) && LENGTHS[class.number()].load(Relaxed) == 0
+        }));
+    }
 }
