@@ -225,7 +225,7 @@ pub unsafe extern "C" fn memalign_slow(align: usize, size: usize, site: usize) -
             }
             return small(Class::of(align_up(size.max(1), align)), size);
         }
-        big(size.max(1), align, false, site, false)
+        big(size, align, false, site, false)
     }
 }
 
@@ -529,7 +529,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             && (size >= GROWING_MIN || size >= CHAIN_GROWING_MIN && chain >= CHAIN_MIN)
             && knobs::GROWTH.get();
         let new = if growing {
-            big(size, 16, false, site, true)
+            growing_buffer(size, site)
         } else if size <= SMALL_MAX {
             // What grows by little is likely to grow again.
             let more = if size > old && size - old <= old / HEADROOM && knobs::GROWTH.get() {
@@ -556,6 +556,25 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             new
         }
     }
+}
+
+/// A block of `size` bytes that can grow where it is; where there are no pages for that, one that slabs serve.
+#[inline(never)]
+unsafe fn growing_buffer(size: usize, site: usize) -> *mut c_void {
+    // SAFETY: errno is this thread's.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: any size.
+    let buffer = unsafe { big(size, 16, false, site, true) };
+    if !buffer.is_null() || size > SMALL_MAX {
+        return buffer;
+    }
+    // SAFETY: a class that holds as many bytes.
+    let block = unsafe { small(Class::of(size), size) };
+    if !block.is_null() {
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = errno };
+    }
+    block
 }
 
 /// Moves a guarded block, always, so that whoever keeps the old address is found out.

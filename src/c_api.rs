@@ -210,10 +210,16 @@ pub unsafe extern "C" fn hak_malloc(size: usize) -> *mut c_void {
 ///
 /// # Safety
 /// `actual` is NULL or valid for writing a `size_t`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hak_malloc_at_least(size: usize, actual: *mut usize) -> *mut c_void {
+    naked_asm!("mov rdx, [rsp]", "jmp {}", sym malloc_at_least)
+}
+
+/// [`hak_malloc_at_least`] for the call site `site`.
+unsafe extern "C" fn malloc_at_least(size: usize, actual: *mut usize, site: usize) -> *mut c_void {
     // SAFETY: malloc takes any size.
-    let block = unsafe { api::malloc(size) };
+    let block = unsafe { api::malloc_slow(size, site) };
     if !block.is_null() && !actual.is_null() {
         // SAFETY: the block is live.
         let bytes = unsafe { api::usable_size(block) };

@@ -7,6 +7,7 @@ use core::ffi::c_void;
 
 use crate::api;
 use crate::c_api::MIN_ALIGN;
+use crate::guard;
 
 /// The allocator as a type, for `#[global_allocator]`.
 ///
@@ -70,7 +71,8 @@ unsafe impl GlobalAlloc for Hakmem {
         // unless more than half of it would lie idle.
         // SAFETY: the caller owns ptr, a live block.
         let room = unsafe { api::usable_size(ptr.cast()) };
-        if new_size <= room && new_size >= room / 2 {
+        // A guarded block knows the size that it was taken with.
+        if new_size <= room && new_size >= room / 2 && !guard::on() {
             return ptr;
         }
         // SAFETY: a Layout's alignment is a power of two.

@@ -166,28 +166,38 @@ fn every_program_promises_something_of_the_guard() {
 }
 
 /// Programs without mistakes, each for a part of the API or of a process's life.
-const SOUND: [&str; 10] = [
-    "alignment",
-    "foreign_pointers",
-    "fork_first",
-    "fork_signal",
-    "hak_api",
-    "handover",
-    "no_overlap",
-    "start_and_exit",
-    "thread_exit",
-    "zero_and_null",
+const SOUND: [&str; 11] = [
+    "alignment.c",
+    "foreign_pointers.c",
+    "fork_first.c",
+    "fork_signal.c",
+    "hak_api.c",
+    "handover.c",
+    "new_with_header.cpp",
+    "no_overlap.c",
+    "start_and_exit.c",
+    "thread_exit.c",
+    "zero_and_null.c",
 ];
 
 #[test]
 fn sound_programs_run_guarded() {
     let folder = scratch("guarded");
     for name in SOUND {
-        let source = root().join("c_tests").join(name).with_extension("c");
-        let executable = folder.join(name);
-        let mut compiler = command("cc");
+        let source = root().join("c_tests").join(name);
+        let executable = folder.join(name).with_extension("");
+        let mut compiler = if name.ends_with(".cpp") {
+            command("c++")
+        } else {
+            command("cc")
+        };
+        let standard = if name.ends_with(".cpp") {
+            "-std=gnu++17"
+        } else {
+            "-std=gnu17"
+        };
         compiler
-            .args(["-std=gnu17", "-O2", "-g", "-pthread", "-I"])
+            .args([standard, "-O2", "-g", "-pthread", "-I"])
             .arg(root().join("include"))
             .arg(&source)
             .arg("-o")

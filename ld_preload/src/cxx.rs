@@ -24,7 +24,7 @@ use core::ptr::null_mut;
 use hakmem_core::api;
 use hakmem_core::c_api::MIN_ALIGN;
 
-use arch::{bound_address, keep_apart, weak_address, weak_versioned_address};
+use arch::{bound_address, keep_apart, own_address, weak_address, weak_versioned_address};
 
 /// `operator new(size_t)`.
 ///
@@ -32,7 +32,7 @@ use arch::{bound_address, keep_apart, weak_address, weak_versioned_address};
 /// Any size is allowed.
 #[unsafe(export_name = "_Znwm")]
 unsafe extern "C" fn new(size: usize) -> *mut c_void {
-    keep_apart!("operator new");
+    keep_apart!("_Znwm");
     // SAFETY: any size is allowed.
     let block = unsafe { api::pop_fast(size) };
     if !block.is_null() {
@@ -50,7 +50,7 @@ unsafe extern "C" fn new(size: usize) -> *mut c_void {
 /// Any size is allowed; `alignment` is a power of two.
 #[unsafe(export_name = "_ZnwmSt11align_val_t")]
 unsafe extern "C" fn new_aligned(size: usize, alignment: usize) -> *mut c_void {
-    keep_apart!("operator new, aligned");
+    keep_apart!("_ZnwmSt11align_val_t");
     if alignment <= MIN_ALIGN {
         // SAFETY: any size is allowed.
         let block = unsafe { api::pop_fast(size) };
@@ -68,7 +68,7 @@ unsafe extern "C" fn new_aligned(size: usize, alignment: usize) -> *mut c_void {
 /// `ptr` is NULL or a live block.
 #[unsafe(export_name = "_ZdlPv")]
 unsafe extern "C" fn delete(ptr: *mut c_void) {
-    keep_apart!("operator delete");
+    keep_apart!("_ZdlPv");
     // SAFETY: passed on from our caller.
     unsafe { api::free(ptr) }
 }
@@ -80,7 +80,7 @@ unsafe extern "C" fn delete(ptr: *mut c_void) {
 #[unsafe(export_name = "_ZdlPvSt11align_val_t")]
 unsafe extern "C" fn delete_aligned(ptr: *mut c_void, alignment: usize) {
     let _ = alignment;
-    keep_apart!("operator delete, aligned");
+    keep_apart!("_ZdlPvSt11align_val_t");
     // SAFETY: passed on from our caller.
     unsafe { api::free(ptr) }
 }
@@ -93,7 +93,7 @@ macro_rules! forward {
         #[unsafe(naked)]
         #[unsafe(export_name = $symbol)]
         unsafe extern "C" fn $name() {
-            arch::jump_to!($target)
+            arch::jump_to!($symbol => $target)
         }
     )*};
 }
@@ -141,13 +141,24 @@ forward_without_size! {
     delete_array_sized_aligned = "_ZdaPvmSt11align_val_t" => "_ZdaPvSt11align_val_t";
 }
 
+/// Whether nobody has replaced the function that is exported so.
+macro_rules! is_ours {
+    ($symbol:literal) => {
+        bound_address!($symbol) == own_address!($symbol)
+    };
+}
+
 /// Looks at the size that a sized `delete` was given, while blocks are guarded. A program that has
-/// replaced `new` may hand out what is only a part of our block, so then nothing is said.
+/// replaced a form of `new` may hand out what is only a part of our block, so then nothing is said.
 ///
 /// # Safety
 /// `ptr` is NULL or a live block.
 unsafe extern "C" fn check_size(ptr: *mut c_void, size: usize) {
-    if bound_address!("_Znwm") == (new as *const c_void) {
+    let ours = is_ours!("_Znwm")
+        && is_ours!("_Znam")
+        && is_ours!("_ZnwmSt11align_val_t")
+        && is_ours!("_ZnamSt11align_val_t");
+    if ours {
         // SAFETY: passed on from our caller.
         unsafe { api::check_size("operator delete", ptr, size) };
     }

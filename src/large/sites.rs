@@ -26,7 +26,9 @@ impl Sites {
             b
         } else {
             let (x, y) = (&self.0[a], &self.0[b]);
-            let out = if x.key == 0 || (y.key != 0 && x.age_order() <= y.age_order()) {
+            let out = if x.key == 0
+                || (y.key != 0 && x.age_order().wrapping_sub(y.age_order()) as i32 <= 0)
+            {
                 a
             } else {
                 b

@@ -62,6 +62,15 @@ fn expected(difference: i32) -> i32 {
 
 /// The ratings of two after a game. Their sum stays.
 pub(crate) fn play(first: i32, second: i32, outcome: Outcome) -> (i32, i32) {
+    // Who is so far ahead that the table ends wins nothing more: who plays for ever would leave the others for ever.
+    let most = STEP * (EXPECTED.len() as i32 - 1);
+    let (ahead, behind) = (first - second >= most, second - first >= most);
+    if matches!(
+        (ahead, behind, outcome),
+        (true, _, Outcome::Won) | (_, true, Outcome::Lost)
+    ) {
+        return (first, second);
+    }
     let change = K * (outcome as i32 - expected(first - second)) / 1000;
     (first + change, second - change)
 }
@@ -69,6 +78,20 @@ pub(crate) fn play(first: i32, second: i32, outcome: Outcome) -> (i32, i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ratings_stay_where_they_can_be_made_up_for() {
+        let (mut first, mut second) = (START, START);
+        for _ in 0..100_000 {
+            (first, second) = play(first, second, Outcome::Won);
+            (second, first) = play(second, first, Outcome::Lost);
+        }
+        assert!((800..=850).contains(&((first - second) / POINT)));
+        for _ in 0..200 {
+            (first, second) = play(first, second, Outcome::Lost);
+        }
+        assert!(first < second);
+    }
 
     #[test]
     fn the_table_is_the_formula() {

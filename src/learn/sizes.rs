@@ -22,8 +22,12 @@ impl Sizes {
         self.0.iter().map(|n| u64::from(*n)).sum()
     }
 
-    /// Adds the requests of another window.
+    /// Adds the requests of another window. What there were becomes half where it would be too many.
     pub(crate) fn add(&mut self, other: &Self) {
+        const MOST: u32 = u32::MAX / 2;
+        if self.0.iter().any(|n| *n > MOST) {
+            self.0.iter_mut().for_each(|n| *n /= 2);
+        }
         for (n, more) in self.0.iter_mut().zip(&other.0) {
             *n = n.saturating_add(*more);
         }

@@ -226,7 +226,7 @@ pub(super) fn save() {
         write!(out, ".{}", os::process_id()).ok()?;
         let end = out.finish();
         let temporary = temporary.get(..=end).filter(|t| t.last() == Some(&0))?;
-        let fd = os::create(temporary)?;
+        let fd = os::create_anew(temporary)?;
         let written = os::write_all(fd, &room[..len]);
         os::close(fd);
         let done = written && os::rename(temporary, file);

@@ -7,13 +7,14 @@ use core::arch::naked_asm;
 use core::ffi::c_void;
 
 /// Makes a function's code its own: the compiler folds functions that do the same into one, and tools
-/// that pair allocations with frees then see `operator new` paired with `free`. Costs nothing.
+/// that pair allocations with frees then see `operator new` paired with `free`. The function is exported as `$symbol`,
+/// and gets a name of its own ([`own_name`]). Costs nothing.
 macro_rules! keep_apart {
-    ($name:literal) => {
-        // SAFETY: a comment.
+    ($symbol:literal) => {
+        // SAFETY: a name.
         unsafe {
             core::arch::asm!(
-                concat!("/* ", $name, " */"),
+                $crate::cxx::arch::own_name!($symbol),
                 options(nomem, nostack, preserves_flags)
             )
         }
@@ -53,6 +54,41 @@ macro_rules! bound_address {
     }};
 }
 
+/// Assembler text that names the function exported as `$symbol`, in which it stands, for this library alone: the
+/// exported name may be bound to somebody else's.
+macro_rules! own_name {
+    ($symbol:literal) => {
+        concat!(
+            ".globl hakmem_own_",
+            $symbol,
+            "\n",
+            ".hidden hakmem_own_",
+            $symbol,
+            "\n",
+            ".set hakmem_own_",
+            $symbol,
+            ", ",
+            $symbol
+        )
+    };
+}
+
+/// The address of the function that was named so.
+macro_rules! own_address {
+    ($symbol:literal) => {{
+        let address: *const core::ffi::c_void;
+        // SAFETY: takes an address.
+        unsafe {
+            core::arch::asm!(
+                concat!("lea {}, [rip + hakmem_own_", $symbol, "]"),
+                out(reg) address,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        address
+    }};
+}
+
 /// As [`weak_address`], for one version of a symbol of the C library: it is never bound in a static
 /// program.
 macro_rules! weak_versioned_address {
@@ -72,10 +108,13 @@ macro_rules! weak_versioned_address {
     }};
 }
 
-/// The whole body of a naked function that passes all arguments on to an exported symbol.
+/// The whole body of a naked function, exported as `$symbol`, that passes all arguments on to an exported symbol.
 macro_rules! jump_to {
-    ($target:literal) => {
-        core::arch::naked_asm!(concat!("jmp qword ptr [rip + ", $target, "@GOTPCREL]"))
+    ($symbol:literal => $target:literal) => {
+        core::arch::naked_asm!(
+            $crate::cxx::arch::own_name!($symbol),
+            concat!("jmp qword ptr [rip + ", $target, "@GOTPCREL]")
+        )
     };
 }
 
@@ -116,8 +155,8 @@ macro_rules! call_catching {
 }
 
 pub(super) use {
-    bound_address, call_catching, drop_size_and_jump_to, jump_to, keep_apart, weak_address,
-    weak_versioned_address,
+    bound_address, call_catching, drop_size_and_jump_to, jump_to, keep_apart, own_address,
+    own_name, weak_address, weak_versioned_address,
 };
 
 /// Allocates without hurry: attempt, new handler, attempt … and finally `std::bad_alloc`.
