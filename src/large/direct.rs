@@ -12,13 +12,13 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
-use super::Misuse;
 use super::policy;
 use super::records::{self, Record, State, flag};
 use super::shelf;
+use super::{Misuse, lent};
 use crate::base::{PAGE, SLOT, SUPERSLAB, align_up};
 use crate::learn::{self, site::Density};
-use crate::os;
+use crate::os::{self, limits};
 use crate::space::map::{self, Entry};
 use crate::space::warm;
 
@@ -87,7 +87,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
         return None;
     }
     let need = align_up(bytes, PAGE);
-    let wish = if policy::is_growing(key) {
+    let wish = if super::gets_room(key) {
         policy::room(need)
     } else {
         need
@@ -104,6 +104,9 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             used(need as isize - record.used() as isize);
             record.set_used(need);
             record.set_touched(record.touched().max(need));
+            if policy::is_growing(key) {
+                lent::mapping(record);
+            }
             record.set_state(State::Live);
             BLOCKS.fetch_add(1, Relaxed);
             pointer(record.address())
@@ -125,7 +128,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
         Found::Number {
             n,
             mut huge,
-            unproven,
+            mut unproven,
             populate,
             crowded,
         } => {
@@ -148,6 +151,14 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 }
                 map_range(mapped, at)
             });
+            // Where there is just enough room, the beginning of a huge page may be too far.
+            let start = start.or_else(|| {
+                huge = 0;
+                (at > align).then(|| map_range(mapped, align)).flatten()
+            });
+            if huge == 0 {
+                shelf::is_proven(core::mem::take(&mut unproven));
+            }
             let Some(start) = start else {
                 shelf::forget(n, unproven);
                 return None;
@@ -326,6 +337,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         }
         record.set_used(need);
         record.set_touched(record.touched().max(need));
+        lent::resized_mapping(record);
         used(need as isize - before as isize);
         return Resized::InPlace;
     }
@@ -333,10 +345,15 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         record.set_mapped(to);
         record.set_used(need);
         record.set_touched(record.touched().max(need));
+        lent::resized_mapping(record);
         used(need as isize - before as isize);
     };
     let exact = policy::mapped(need);
-    let wish = policy::mapped(policy::room(need));
+    let wish = if limits::addresses_are_limited() {
+        exact
+    } else {
+        policy::mapped(policy::room(need))
+    };
     // SAFETY: the block is the caller's.
     if unsafe { os::resize_in_place(start, mapped, exact) } {
         grown(exact);
@@ -347,7 +364,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         return Resized::No;
     }
     let align = if need >= SUPERSLAB { SUPERSLAB } else { SLOT };
-    for to in [wish, exact] {
+    for (to, align) in [(wish, align), (exact, align), (exact, SLOT)] {
         // Usable memory, not a reservation: a system that counts promises refuses here, where
         // nothing has happened yet.
         let Some(target) = os::map_aligned(0, to, align) else {

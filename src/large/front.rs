@@ -13,7 +13,7 @@ use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
-use super::{direct, now, runs, shelf};
+use super::{direct, lent, now, runs, shelf};
 use crate::base::{PAGE, knobs};
 use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::space::warm;
@@ -119,10 +119,16 @@ impl Front {
             let word = cell.get();
             touched = word.touched() * PAGE;
             runs::reuse(cell, word, need / PAGE);
+            if policy::is_growing(key) {
+                lent::run(cell);
+            }
         } else {
             let record = records::get(place.record)?;
             touched = record.touched();
             direct::reuse(record, need);
+            if policy::is_growing(key) {
+                lent::mapping(record);
+            }
         }
         if zero {
             // SAFETY: the block has just become ours, and has room for `need` bytes.
@@ -149,7 +155,8 @@ impl Front {
                     && at != 0
                     && at & (align - 1) == 0
                     && place.room >= need
-                    && (place.room <= limit || place.proof >= PROVEN)
+                    && (place.room <= limit
+                        || place.proof >= PROVEN && lent::may_be(place.charge, need))
             })
             .max_by_key(|i| self.places[*i].room)
     }
@@ -342,7 +349,7 @@ impl Front {
         let mut left = false;
         for i in 0..PLACES {
             let place = &mut self.places[i];
-            if !place.earned {
+            if !place.earned && (place.charge == 0 || place.at.load(Relaxed) != 0) {
                 continue;
             }
             let (seen, most) = if place.at.load(Relaxed) == 0 {

@@ -21,6 +21,7 @@ mod book;
 mod direct;
 mod earned;
 mod front;
+mod lent;
 mod pages;
 mod policy;
 mod ranges;
@@ -51,6 +52,11 @@ use crate::space::warm;
 /// The clock of large blocks, in ms: coarse, and it wraps.
 fn now() -> u32 {
     os::now_ms() as u32
+}
+
+/// Whether a block of the site `key` gets addresses to grow into: where they are limited, live buffers would use them up.
+fn gets_room(key: u32) -> bool {
+    policy::is_growing(key) && !os::limits::addresses_are_limited()
 }
 
 /// What the program wants.
@@ -117,7 +123,7 @@ fn take_shared(
     site: usize,
 ) -> Option<NonNull<u8>> {
     book::note(key, site, need);
-    let Some(window) = policy::run_fits(need, align, key) else {
+    let Some(window) = policy::run_fits(need, align, gets_room(key)) else {
         return direct::take(need, align, key, zero);
     };
     let pages = need / PAGE;
@@ -139,7 +145,7 @@ pub(crate) unsafe fn give(
     entry: Entry,
 ) -> Result<(), Misuse> {
     // SAFETY: the caller's.
-    let block = unsafe { Block::at(p, entry) }?;
+    let block = lent::returned(unsafe { Block::at(p, entry) }?);
     if let Some(front) = front
         && front::enabled()
     {
@@ -200,12 +206,13 @@ fn let_go(most: usize) {
 }
 
 /// Once in a while, for a thread that does not free large blocks: what its sites have earned and do not want any more
-/// goes back, so much at a time that a small request can wait for it.
+/// goes back, so much at a time that a small request can wait for it; and what runs have.
 pub(crate) fn look_for_idle(front: &mut Front) {
     const AT_ONCE: usize = 16 << 20;
-    if front.age(now()) {
-        meet_budget();
-    }
+    let now = now();
+    front.age(now);
+    runs::lapse(now);
+    meet_budget();
     let_go(AT_ONCE);
 }
 
@@ -248,6 +255,9 @@ pub(crate) unsafe fn resize(
             let need = align_up(bytes.max(1), PAGE) / PAGE;
             // SAFETY: the run is live, and the caller's.
             if need == word.used() || unsafe { runs::resize(p, cell, word, need) } {
+                if need < word.used() {
+                    meet_budget();
+                }
                 Resize::InPlace
             } else {
                 Resize::CannotInPlace
@@ -279,9 +289,9 @@ pub(crate) fn trim() {
     direct::release_ranges(usize::MAX);
 }
 
-/// Free bytes of mappings that sites have earned, which do not stand in the warm budget.
+/// Free bytes of mappings and of runs that were earned, which do not stand in the warm budget.
 pub(crate) fn earned_bytes() -> usize {
-    earned::sum().all
+    earned::sum().all + runs::EARNED.load(Relaxed)
 }
 
 /// What is known of a call site: who it is, what it took, and what was learned of it.

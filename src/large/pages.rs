@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::bits::Bits;
 use super::policy::RUN_PAGES;
-use super::runs::PURGED;
+use super::runs::{EARNED, PURGED};
 use super::word::WordCell;
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
@@ -90,6 +90,10 @@ pub(super) struct Runs {
     pub(super) earned: usize,
     /// When that was last earned or halved.
     pub(super) regretted_ms: u32,
+    /// SuperSlabs that went back lately because the budget was exceeded, and when the last one did.
+    pub(super) shrunk: usize,
+    /// See `shrunk`.
+    pub(super) shrunk_ms: u32,
     /// SuperSlabs borrowed.
     pub(super) superslabs: usize,
     /// Those of them without runs.
@@ -111,6 +115,8 @@ pub(super) const NEW: Runs = Runs {
     charged: 0,
     earned: 0,
     regretted_ms: 0,
+    shrunk: 0,
+    shrunk_ms: 0,
     superslabs: 0,
     empty: 0,
     generation: 0,
@@ -198,7 +204,9 @@ impl Runs {
 
     /// Brings the warm budget up to date with `warm_pages` and `earned`.
     pub(super) fn recharge(&mut self) {
-        let target = (self.warm_pages * PAGE).saturating_sub(self.earned);
+        let warm = self.warm_pages * PAGE;
+        let target = warm.saturating_sub(self.earned);
+        EARNED.store(warm - target, Relaxed);
         if target != self.charged {
             warm::keep(target as isize - self.charged as isize);
             self.charged = target;
@@ -215,7 +223,7 @@ impl Runs {
             }
         } else if self.earned > 0 {
             self.earned = self.earned.min(warm::earned_max());
-            let idle = now.wrapping_sub(self.regretted_ms);
+            let idle = learn::since(now, self.regretted_ms);
             let half_life = pace::stay_ms(learn::patience_ms());
             if idle >= half_life {
                 self.earned = pace::lapse(self.earned, idle.into(), half_life.into());
@@ -254,7 +262,15 @@ impl Runs {
             (*h).runs = 0;
             (*h).queued = false;
             (*h).generation = self.generation;
-            (*h).purged = now.wrapping_sub(LONGEST_PATIENCE_MS + 1);
+            // One went back for this one to be made anew: what is not resident of it may be missed.
+            (*h).purged =
+                if self.shrunk > 0 && learn::since(now, self.shrunk_ms) <= learn::patience_ms() {
+                    self.shrunk -= 1;
+                    self.shrunk_ms
+                } else {
+                    self.shrunk = 0;
+                    now.wrapping_sub(LONGEST_PATIENCE_MS + 1)
+                };
             self.warm_pages += resident.count(0, PAGES);
             self.superslabs += 1;
             self.empty += 1;
@@ -305,6 +321,8 @@ impl Runs {
             self.recharge();
             if (*h).runs == 0 && self.empty > 1 {
                 self.shrink(h);
+                self.shrunk += 1;
+                self.shrunk_ms = now;
             }
         }
     }

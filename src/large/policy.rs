@@ -75,8 +75,8 @@ pub(super) fn run_window(pages: usize) -> usize {
     }
 }
 
-/// The window in pages if a request of `need` bytes (a multiple of a page) can be served by a run.
-pub(super) fn run_fits(need: usize, align: usize, key: u32) -> Option<usize> {
+/// The window in pages if a request of `need` bytes (a multiple of a page) can be served by a run; `with_room` to grow.
+pub(super) fn run_fits(need: usize, align: usize, with_room: bool) -> Option<usize> {
     if need > RUN_MAX || align > RUN_ALIGN_MAX {
         return None;
     }
@@ -84,11 +84,7 @@ pub(super) fn run_fits(need: usize, align: usize, key: u32) -> Option<usize> {
     // In an empty SuperSlab, the first place that is aligned so begins here.
     let first = align.max(SLOT_PAGES);
     let fits = |window: &usize| first + window <= SUPERSLAB / PAGE;
-    let window = if is_growing(key) {
-        run_window(pages)
-    } else {
-        pages
-    };
+    let window = if with_room { run_window(pages) } else { pages };
     Some(window).filter(fits).or(Some(pages).filter(fits))
 }
 

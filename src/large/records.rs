@@ -53,6 +53,8 @@ pub(super) mod flag {
     pub(crate) const UNPROVEN: u32 = 16;
     /// When it was freed, a good part of it was used.
     pub(crate) const FILLED: u32 = 32;
+    /// A growing buffer has it, with more than it has grown into: see `lent`.
+    pub(crate) const LENT: u32 = 64;
 }
 
 /// A range of addresses.
@@ -147,7 +149,7 @@ impl Record {
             .store(if on { flags | mask } else { flags & !mask }, Relaxed);
     }
 
-    /// Bytes that it counts for: in the budget while cached, as unproven before that.
+    /// Bytes that it counts for: in the budget while cached; as unproven before that, or while it is lent.
     pub(super) fn charge(&self) -> usize {
         (self.flags.load(Relaxed) >> FLAG_BITS) as usize * SLOT
     }
@@ -248,11 +250,15 @@ impl Numbers {
         (self.fresh - self.unused) as usize
     }
 
-    /// Forgets the list of numbers that are nobody's: a fork may have caught it half-way. The caller
-    /// sees to it that none of them is Unused.
-    pub(super) fn abandon(&mut self) {
+    /// Makes the list of numbers that are nobody's anew: a fork may have caught it half-way.
+    pub(super) fn collect(&mut self) {
         self.free = 0;
         self.unused = 0;
+        for n in 1..=self.fresh {
+            if get(n).is_some_and(|record| record.state() == State::Unused) {
+                self.give(n);
+            }
+        }
     }
 
     /// Every record ever used.

@@ -11,13 +11,13 @@
 //! Callers: `front` and the entry points in `mod`.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicIsize, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::bits::Bits;
 use super::pages::{FIRST, Header, NEW, PAGES, Runs};
 use super::policy::{self, RUN_PAGES};
 use super::word::{State, Word, WordCell};
-use super::{Misuse, audit, now};
+use super::{Misuse, audit, lent, now};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SUPERSLAB};
 use crate::learn;
@@ -29,6 +29,8 @@ static RUNS: Lock<Runs> = Lock::new(NEW);
 pub(super) static BLOCKS: AtomicIsize = AtomicIsize::new(0);
 /// See [`BLOCKS`].
 pub(super) static BYTES: AtomicIsize = AtomicIsize::new(0);
+/// Bytes that are free and resident because they were earned, beyond the budget. The holder of the lock sets it.
+pub(super) static EARNED: AtomicUsize = AtomicUsize::new(0);
 /// Bytes given back to the system.
 pub(super) static PURGED: AtomicU64 = AtomicU64::new(0);
 
@@ -103,7 +105,7 @@ pub(super) fn take(
         let start = (*h).free.find(window, align)?;
         let end = start + pages;
         let zeroed = (*h).zero;
-        if now.wrapping_sub((*h).purged) <= learn::patience_ms() {
+        if learn::since(now, (*h).purged) <= learn::patience_ms() {
             runs.regret(zeroed.count(start, end), now);
         } else {
             runs.regret(0, now);
@@ -174,6 +176,7 @@ pub(super) unsafe fn resize(p: NonNull<u8>, cell: &WordCell, word: Word, need: u
     let at = p.as_ptr() as usize;
     let start = (at & (SUPERSLAB - 1)) / PAGE;
     let h = (at & !(SUPERSLAB - 1)) as *mut Header;
+    let before = word;
     let mut word = word;
     if need > word.len() {
         if start + need > PAGES {
@@ -187,7 +190,7 @@ pub(super) unsafe fn resize(p: NonNull<u8>, cell: &WordCell, word: Word, need: u
             if (*h).generation != runs.generation || word.len() + room < need {
                 return false;
             }
-            let wish = if policy::is_growing(word.key()) {
+            let wish = if super::gets_room(word.key()) {
                 policy::run_window(need)
             } else {
                 need
@@ -213,13 +216,16 @@ pub(super) unsafe fn resize(p: NonNull<u8>, cell: &WordCell, word: Word, need: u
             if (*h).generation == runs.generation {
                 runs.release(h, start + need, tail, touched, now());
                 used((need as isize - word.used() as isize) * PAGE as isize);
-                cell.set(Word::new(need, need, need, word.key()));
+                cell.set(lent::resized_run(
+                    before,
+                    Word::new(need, need, need, word.key()),
+                ));
                 return true;
             }
         }
     }
     used((need as isize - word.used() as isize) * PAGE as isize);
-    cell.set(word.with_used(need));
+    cell.set(lent::resized_run(before, word.with_used(need)));
     true
 }
 
@@ -232,14 +238,25 @@ pub(super) fn oldest() -> Option<u32> {
 
 /// Gives the oldest SuperSlab's warm pages back. False when there are none.
 pub(super) fn purge_oldest() -> bool {
+    let now = now();
     let mut runs = RUNS.lock();
     let h = runs.oldest;
     // SAFETY: the lock is held; the queue holds headers.
     !h.is_null()
         && unsafe {
-            runs.purge(h, now());
+            runs.purge(h, now);
             true
         }
+}
+
+/// Notes that time has passed: what was earned lapses, and counts in the budget then.
+pub(super) fn lapse(now: u32) {
+    if EARNED.load(Relaxed) == 0 {
+        return;
+    }
+    let mut runs = RUNS.lock();
+    runs.regret(0, now);
+    runs.recharge();
 }
 
 /// Gives all warm pages and every empty SuperSlab back.
@@ -247,6 +264,7 @@ pub(super) fn trim() {
     {
         let mut runs = RUNS.lock();
         runs.earned = 0;
+        runs.shrunk = 0;
         runs.recharge();
     }
     while purge_oldest() {}

@@ -98,8 +98,7 @@ pub(super) fn patience_with(record: &Record) -> u32 {
 /// Whether nobody took an earned block for so long that it has to go.
 fn waited_in_vain(record: &Record, now: u32) -> bool {
     let patience = patience_with(record);
-    // Signed: another thread may have kept it since `now`.
-    now.wrapping_sub(record.stamp()) as i32 > patience as i32
+    learn::since(now, record.stamp()) > patience
 }
 
 /// Whether the free block of `record` would serve its site so well that giving it back can turn out to be wrong.
@@ -309,6 +308,14 @@ pub(super) fn forget(n: u32, unproven: usize) {
     let mut shelf = SHELF.lock();
     shelf.unproven = shelf.unproven.saturating_sub(unproven);
     shelf.numbers.give(n);
+}
+
+/// So many bytes are not unproven any more: they are not on huge pages.
+pub(super) fn is_proven(bytes: usize) {
+    if bytes > 0 {
+        let mut shelf = SHELF.lock();
+        shelf.unproven = shelf.unproven.saturating_sub(bytes);
+    }
 }
 
 /// How a site touches its blocks; what is assumed of all of them if nobody looks.
@@ -546,11 +553,11 @@ pub(super) unsafe fn after_fork() -> (usize, Sum) {
     unsafe {
         SHELF.recover(|shelf| {
             for (_, record) in shelf.numbers.each() {
-                if !matches!(record.state(), State::Live | State::Front) {
+                if !matches!(record.state(), State::Live | State::Front | State::Unused) {
                     record.set_state(State::Leaving);
                 }
             }
-            shelf.numbers.abandon();
+            shelf.numbers.collect();
             shelf.ranges = Ranges::NEW;
             shelf.big = Cache::NEW;
             shelf.whale = Cache::NEW;

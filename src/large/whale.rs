@@ -2,8 +2,9 @@
 //! grow, whose mappings are several times what they begin with.
 //!
 //! One such block is worth thousands of page faults. A buffer that grows may have a block of any
-//! size that its site gave, if the last one grew far in it.
+//! size that its site gave, if the last one grew far in it and not too much is lent.
 
+use super::lent;
 use super::policy;
 use super::records::{Record, flag};
 use super::store::Bins;
@@ -21,7 +22,9 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u
         if !record.address().is_multiple_of(align) {
             None
         } else if record.key() == key && grows {
-            (record.mapped() <= room || record.has(flag::FILLED)).then_some(3)
+            let may = record.mapped() <= room
+                || record.has(flag::FILLED) && lent::may_be(record.touched(), need);
+            may.then_some(3)
         } else {
             policy::fits(record.mapped(), policy::mapped(need))
                 .then(|| if record.key() == key { 2 } else { 1 })

@@ -24,7 +24,9 @@ pub(super) enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(u64);
 
-const FIELD: u64 = 0x3ff;
+const FIELD: u64 = 0x1ff;
+/// See [`Word::is_lent`].
+const LENT: u64 = 1 << 9;
 
 impl Word {
     /// A live run of `len` pages, of which the program may use `used`.
@@ -71,6 +73,17 @@ impl Word {
     #[inline(always)]
     pub(super) fn key(self) -> u32 {
         (self.0 >> 32) as u32
+    }
+
+    /// Whether a growing buffer has it, with more than it has grown into: see `lent`.
+    #[inline(always)]
+    pub(super) fn is_lent(self) -> bool {
+        self.0 & LENT != 0
+    }
+
+    /// The same run, lent or not.
+    pub(super) fn with_lent(self, lent: bool) -> Self {
+        Self(if lent { self.0 | LENT } else { self.0 & !LENT })
     }
 
     /// The same run in another state.
@@ -133,5 +146,9 @@ mod tests {
         let word = word.with_used(5);
         assert_eq!((word.len(), word.used(), word.touched()), (496, 5, 400));
         assert_eq!((word.state(), word.key()), (State::Kept, 0xdead_beef));
+        let lent = word.with_lent(true);
+        assert!(lent.is_lent() && !word.is_lent() && lent.with_lent(false) == word);
+        assert_eq!((lent.len(), lent.used(), lent.touched()), (496, 5, 400));
+        assert!(lent.with_used(6).with_state(State::Live).is_lent());
     }
 }

@@ -30,3 +30,23 @@ pub(crate) mod strategy;
 
 pub(crate) use monitor::{give_back, missed, missed_huge, patience_huge_ms, patience_ms, tick};
 pub(crate) use strategy::{users_floor, warm_floor};
+
+/// Milliseconds from `then` to `now` of a clock that wraps. None if `then` is up to a minute later: who waits for a lock
+/// comes with a time that is past, and another thread may have noted a newer one meanwhile.
+pub(crate) fn since(now: u32, then: u32) -> u32 {
+    const LEAD_MS: u32 = 60_000;
+    let ms = now.wrapping_sub(then);
+    if ms > u32::MAX - LEAD_MS { 0 } else { ms }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_time_that_is_just_past_is_now() {
+        use super::since;
+        assert_eq!((since(7, 5), since(5, 5), since(5, 7)), (2, 0, 0));
+        assert_eq!((since(3, u32::MAX), since(u32::MAX, 3)), (4, 0));
+        // A month is long.
+        assert_eq!(since(2_600_000_000, 0), 2_600_000_000);
+    }
+}

@@ -12,6 +12,7 @@
 //! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
 //! for those that are touched all over.
 
+use super::since;
 use crate::base::PAGE;
 
 /// Blocks that went back to the system longer apart than this do not count together.
@@ -83,7 +84,7 @@ impl Site {
 
     /// The credit that is left at `now`.
     pub(crate) fn credit(&self, now: u32) -> u8 {
-        let halvings = now.wrapping_sub(self.seen_ms) / HALVING_MS;
+        let halvings = since(now, self.seen_ms) / HALVING_MS;
         if halvings >= 8 {
             0
         } else {
@@ -99,7 +100,7 @@ impl Site {
     /// A take that found nothing kept. True if that is a regret, because a block of the site went back no
     /// more than `patience` ms ago; it earns a credit, if there are any.
     pub(crate) fn missed(&mut self, now: u32, patience: u32, credits: bool) -> bool {
-        let recent = now.wrapping_sub(self.given_back_ms) <= patience;
+        let recent = since(now, self.given_back_ms) <= patience;
         let regret = recent && self.given_back > 0;
         self.given_back = if regret { self.given_back - 1 } else { 0 };
         self.settle(now, u8::from(regret && credits));
@@ -124,7 +125,7 @@ impl Site {
 
     /// A block of the site went back to the system.
     pub(crate) fn gave_back(&mut self, now: u32) {
-        if now.wrapping_sub(self.given_back_ms) > APART_MS {
+        if since(now, self.given_back_ms) > APART_MS {
             self.given_back = 0;
         }
         self.given_back = self.given_back.saturating_add(1);

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::os;
 use crate::sync::primitive::AtomicPtr;
 
 /// Strategies there are.
@@ -91,6 +92,16 @@ pub(crate) fn set(number: usize) {
     }
 }
 
+/// `most`, or less where the process is in a control group that allows it little memory.
+pub(crate) fn of_limit(most: usize) -> usize {
+    most.min(os::memory_limit() / PART_OF_LIMIT)
+}
+
+/// See [`of_limit`].
+const PART_OF_LIMIT: usize = 16;
+/// A floor that needs no look at the limit: the one that a process begins with.
+const LEAST_BOUND: usize = POLICIES[START].warm_floor;
+
 /// That floor, if there is one.
 pub(crate) fn users_floor() -> Option<usize> {
     Some(USERS_FLOOR.load(Relaxed)).filter(|bytes| *bytes != LEARNED)
@@ -100,7 +111,11 @@ pub(crate) fn users_floor() -> Option<usize> {
 #[inline]
 pub(crate) fn warm_floor() -> usize {
     match USERS_FLOOR.load(Relaxed) {
-        LEARNED => CURRENT.get().warm_floor,
+        LEARNED => match CURRENT.get().warm_floor {
+            // In a control group the system kills where it cannot give.
+            floor if floor > LEAST_BOUND => of_limit(floor).max(LEAST_BOUND),
+            floor => floor,
+        },
         bytes => bytes,
     }
 }

@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod fatal;
+pub(crate) mod limits;
 pub(crate) mod process;
 mod refused;
 mod sys;
@@ -509,6 +510,17 @@ pub(crate) fn create(path: &[u8]) -> Option<i32> {
     open(path, flags)
 }
 
+/// Creates a file for writing in place of what has that name, which is not written to if it is a link; `path` ends with
+/// NUL.
+pub(crate) fn create_anew(path: &[u8]) -> Option<i32> {
+    debug_assert_eq!(path.last(), Some(&0));
+    unlink(path);
+    open(
+        path,
+        libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC,
+    )
+}
+
 fn open(path: &[u8], flags: i32) -> Option<i32> {
     // SAFETY: the path is NUL-terminated.
     let fd = unsafe {
@@ -535,10 +547,11 @@ fn read(fd: i32, buffer: &mut [u8]) -> isize {
     }
 }
 
-/// Reads the start of a file into `buffer`; `path` ends with NUL. For /proc.
+/// Reads the start of a file into `buffer`; `path` ends with NUL. For /proc, and for files that are no pipes: nobody is
+/// waited for.
 pub(crate) fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     debug_assert_eq!(path.last(), Some(&0));
-    let fd = open(path, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let fd = open(path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC)?;
     let n = read(fd, buffer);
     close(fd);
     (n >= 0).then(|| &buffer[..n as usize])

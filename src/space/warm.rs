@@ -37,8 +37,6 @@ const EARNED_MAX: usize = 16 << 20;
 const EARNED_FLOORS: usize = 2;
 /// See [`EARNED_MAX`].
 const EARNED_PART: usize = 8;
-/// See [`of_limit`].
-const PART_OF_LIMIT: usize = 16;
 
 /// Notes that `bytes` went back to the system.
 pub(crate) fn gave_back(bytes: usize) {
@@ -135,7 +133,7 @@ pub(crate) fn earned() -> usize {
 /// kept, beyond the budget's floor and share, because it was wanted again before. There are three such
 /// kinds: slabs here, runs, and what call sites have earned.
 pub(crate) fn of_limit(most: usize) -> usize {
-    most.min(os::memory_limit() / PART_OF_LIMIT)
+    learn::strategy::of_limit(most)
 }
 
 /// What of the budget needs not be earned.

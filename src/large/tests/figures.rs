@@ -566,6 +566,107 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
 }
 
 #[test]
+fn what_a_run_gives_up_where_it_is_meets_the_budget() {
+    alone(|| {
+        let blocks: Vec<_> = (0..60)
+            .map(|_| {
+                let p = take(None, plain(1 << 20, 7)).unwrap();
+                touch(p, 1 << 20);
+                p
+            })
+            .collect();
+        for p in &blocks {
+            // SAFETY: live.
+            let resized = unsafe { resize(None, *p, entry(*p), 100 << 10, 7) };
+            assert!(resized == Resize::InPlace);
+        }
+        let warm = counts().warm_run_bytes;
+        assert!(warm <= warm::budget() + SLACK, "{warm}");
+        blocks.into_iter().for_each(free_shared);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn runs_whose_superslabs_went_back_are_missed() {
+    alone(|| {
+        let cycle = || {
+            let blocks: Vec<_> = (0..20)
+                .map(|_| {
+                    let p = take(None, plain(500 << 10, 7)).unwrap();
+                    touch(p, 500 << 10);
+                    p
+                })
+                .collect();
+            blocks.into_iter().for_each(free_shared);
+            runs::EARNED.load(Relaxed)
+        };
+        // Who is kept from running for longer than patience begins again.
+        assert!((0..50).any(|_| {
+            trim();
+            cycle();
+            cycle() >= 4 << 20
+        }));
+        // And what is wanted no longer is not earned for ever.
+        runs::lapse(now() + 100 * crate::learn::monitor::LONGEST_PATIENCE_MS);
+        assert_eq!(runs::EARNED.load(Relaxed), 0);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn a_front_does_not_charge_for_long_what_is_in_use() {
+    alone(|| {
+        crate::learn::strategy::USERS_FLOOR.store(4 << 20, Relaxed);
+        let mut front = new_front();
+        let request = plain(1 << 20, 7);
+        for _ in 0..2 {
+            let p = take(Some(&mut front), request).unwrap();
+            touch(p, 1 << 20);
+            free(&mut front, p);
+        }
+        let p = take(Some(&mut front), request).unwrap();
+        assert!(front.totals().0 >= 1 << 20);
+        for later in [0, crate::learn::monitor::LONGEST_PATIENCE_MS + 1] {
+            front.age(now() + 1 + later);
+        }
+        assert_eq!(front.totals().0, 0);
+        free(&mut front, p);
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn small_buffers_together_hold_little_of_what_large_ones_left() {
+    alone(|| {
+        let mut front = new_front();
+        crate::learn::strategy::USERS_FLOOR.store(4 << 20, Relaxed);
+        for (large, small) in [(1 << 20, 12 << 10), (24 << 20, 3 << 19)] {
+            let bound = policy::growing_max(0, crate::learn::warm_floor()).max(large);
+            let (mut held, mut most) = (Vec::new(), 0);
+            for _ in 0..60 {
+                grow(&mut front, large, 5);
+                held.push(grown(&mut front, small, 5).0);
+                most = most.max(lent::sum());
+            }
+            assert!((1..=bound).contains(&most), "{most} of {large}");
+            // Beyond what is lent, none has more than room to grow.
+            let unused = |p: &NonNull<u8>| block_at(*p).touched() - block_at(*p).used();
+            let unused: usize = held.iter().map(unused).sum();
+            let room = held.len() * policy::growth_limit(small);
+            assert!(unused <= bound + room, "{unused} of {large}");
+            for p in held {
+                free(&mut front, p);
+            }
+            assert_eq!(lent::sum(), 0);
+        }
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
 fn what_was_not_worth_keeping_is_not_missed() {
     alone(|| {
         let mut front = new_front();

@@ -251,6 +251,43 @@ fn without_addresses_for_huge_pages_small_ones_do() {
 }
 
 #[test]
+fn a_huge_page_is_no_reason_to_refuse() {
+    alone(|| {
+        for bytes in [3 << 20, 6 << 20, 11 << 20] {
+            limit_addresses(addresses() + bytes as u64 + (1 << 20));
+            let p = take(None, plain(bytes, bytes)).unwrap();
+            limit_addresses(libc::RLIM_INFINITY);
+            touch(p, bytes);
+            free_shared(p);
+            check().unwrap();
+        }
+    });
+}
+
+#[test]
+fn buffers_that_grow_get_most_of_the_addresses_that_there_are() {
+    for bytes in [260 << 10, 3 << 20] {
+        alone(|| {
+            let most = 128 << 20;
+            limit_addresses(addresses() + most);
+            crate::os::limits::forget();
+            let request = Request {
+                growing: true,
+                ..plain(bytes, 1)
+            };
+            let mut blocks = Vec::new();
+            while let Some(p) = take(None, request) {
+                blocks.push(p);
+            }
+            let n = blocks.len();
+            assert!(n * bytes > most as usize / 10 * 8, "{n} of {bytes}");
+            blocks.into_iter().for_each(free_shared);
+            check().unwrap();
+        });
+    }
+}
+
+#[test]
 fn out_of_memory_is_none_and_loses_nothing() {
     alone(|| {
         let mut front = new_front();

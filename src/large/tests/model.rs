@@ -215,6 +215,7 @@ fn blocks_behave_as_the_model_says() {
             check().unwrap();
         }
         let after = counts();
+        assert_eq!(lent::sum(), 0);
         assert_eq!(after.run_blocks, before.run_blocks);
         assert_eq!(after.run_bytes, before.run_bytes);
         assert_eq!(after.large_blocks, before.large_blocks);
