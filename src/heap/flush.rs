@@ -52,8 +52,8 @@ const RUN_MIN: usize = 2;
 /// No patience is longer, so nobody would have paid as much for keeping it.
 const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
 /// Slabs that one look takes, and bytes that it gives back, about, at most: somebody's malloc or free waits for it.
-/// The next look begins with the next class.
-const IDLE_SLABS: usize = 2048;
+/// The next look goes on where this one ended.
+const IDLE_SLABS: usize = if cfg!(test) { 16 } else { 2048 };
 /// See [`IDLE_SLABS`].
 const IDLE_BYTES: usize = 4 << 20;
 /// Where the system refuses to take memory, as it does when all is locked, it is not asked again for so long.
@@ -382,25 +382,34 @@ impl Heap {
         let (mut slabs, mut bytes) = (0, 0);
         for _ in 0..N_CLASSES {
             let number = self.looked_at;
-            self.looked_at = (number + 1) % N_CLASSES;
             let mut slab = self.classes[number].partial_end;
+            let mut past = 0;
             while !slab.is_null() {
                 if slabs >= IDLE_SLABS || bytes >= IDLE_BYTES {
+                    self.looked_past = past;
                     return;
                 }
                 // SAFETY: the list holds slabs of this heap.
                 unsafe {
-                    let gone = slab::purge_idle(slab);
-                    self.counts.hole_bytes += gone.beyond as u64;
-                    self.gone(gone.holes);
-                    slabs += 1;
-                    bytes += gone.holes + gone.beyond;
-                    if gone.refused {
-                        self.looked = now + REFUSED_MS;
-                        return;
+                    if past >= self.looked_past {
+                        let gone = slab::purge_idle(slab);
+                        self.counts.hole_bytes += gone.beyond as u64;
+                        self.gone(gone.holes);
+                        slabs += 1;
+                        bytes += gone.holes + gone.beyond;
+                        if gone.refused {
+                            self.looked = now + REFUSED_MS;
+                            break;
+                        }
                     }
                     slab = (*slab).prev;
                 }
+                past += 1;
+            }
+            self.looked_at = (number + 1) % N_CLASSES;
+            self.looked_past = 0;
+            if self.looked > now {
+                return;
             }
         }
     }
@@ -533,6 +542,46 @@ pub(crate) fn is_mine(entry: map::Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_for_idle_pages_reach_every_slab() {
+        extern crate std;
+        use crate::api;
+
+        assert!(crate::os::process::in_child(|| {
+            let class = Class::of(PAGE);
+            let slabs = 5 * IDLE_SLABS / 2;
+            // SAFETY: malloc takes any size.
+            let take = |_| unsafe { api::malloc(PAGE) };
+            let blocks: std::vec::Vec<_> = (0..slabs * class.info().blocks as usize)
+                .map(take)
+                .collect();
+            // SAFETY: the blocks are ours.
+            blocks
+                .iter()
+                .step_by(2)
+                .for_each(|block| unsafe { api::free(*block) });
+            // SAFETY: the heap is this thread's.
+            let heap = unsafe { &mut *tls::heap() };
+            // Twice each, and once for what other classes have.
+            for _ in 0..3 * slabs / IDLE_SLABS {
+                heap.looked = 0;
+                // SAFETY: as above.
+                unsafe { heap.look_for_idle() };
+            }
+            let (mut all, mut without) = (0, 0);
+            let mut slab = heap.classes[class.number()].partial;
+            while !slab.is_null() {
+                // SAFETY: the list holds slabs of this heap.
+                unsafe {
+                    all += 1;
+                    without += ((*slab).holes == 0) as usize;
+                    slab = (*slab).next;
+                }
+            }
+            all >= slabs - 2 && without <= 2
+        }));
+    }
 
     #[test]
     fn a_class_of_large_blocks_shrinks_after_fewer_flushes() {

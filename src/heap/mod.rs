@@ -141,6 +141,8 @@ pub(crate) struct Heap {
     looked: u64,
     /// The class that it looks at next, then.
     looked_at: usize,
+    /// Slabs of that class, from the end of its list on, that the last look has seen.
+    looked_past: usize,
     spare: magazine::List,
     /// Bytes of the blocks in full magazines behind the loaded ones.
     stacked: usize,
@@ -206,6 +208,7 @@ const fn nobody() -> Heap {
         slab_bytes: 0,
         looked: 0,
         looked_at: 0,
+        looked_past: 0,
         spare: magazine::List::new(),
         stacked: 0,
         pinned: 0,
