@@ -56,6 +56,8 @@ const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
 const IDLE_SLABS: usize = if cfg!(test) { 16 } else { 2048 };
 /// See [`IDLE_SLABS`].
 const IDLE_BYTES: usize = 4 << 20;
+/// Slabs of a class that a look walks past to where the last one ended, about, at most.
+const WALK: usize = 16 * IDLE_SLABS;
 /// Where the system refuses to take memory, as it does when all is locked, it is not asked again for so long.
 const REFUSED_MS: u64 = 60_000;
 
@@ -386,7 +388,7 @@ impl Heap {
             let mut past = 0;
             while !slab.is_null() {
                 if slabs >= IDLE_SLABS || bytes >= IDLE_BYTES {
-                    self.looked_past = past;
+                    self.looked_past = if past < WALK { past } else { 0 };
                     return;
                 }
                 // SAFETY: the list holds slabs of this heap.

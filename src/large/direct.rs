@@ -142,19 +142,13 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 mapped = align_up(mapped, at);
             }
             let start = map_range(mapped, at).or_else(|| {
-                super::trim();
-                // Less may do: no room to grow, and what is smaller than a huge page does not get one.
+                // Less may do: no room to grow, and no huge pages, to whose beginning it may be too far.
                 mapped = policy::mapped(need);
-                if mapped < SUPERSLAB {
-                    huge = 0;
-                    at = align;
-                }
-                map_range(mapped, at)
-            });
-            // Where there is just enough room, the beginning of a huge page may be too far.
-            let start = start.or_else(|| {
                 huge = 0;
-                (at > align).then(|| map_range(mapped, align)).flatten()
+                map_range(mapped, align).or_else(|| {
+                    super::trim();
+                    map_range(mapped, align)
+                })
             });
             if huge == 0 {
                 shelf::is_proven(core::mem::take(&mut unproven));

@@ -56,6 +56,17 @@ struct Place {
     seen_ms: u32,
 }
 
+impl Place {
+    /// Bytes that its block counts for if it is lent: see `lent`.
+    fn lends(&self) -> usize {
+        if self.record == 0 {
+            self.room
+        } else {
+            self.charge
+        }
+    }
+}
+
 /// The front of a thread. Zeroed, it is empty.
 ///
 /// # Invariants
@@ -156,7 +167,7 @@ impl Front {
                     && at & (align - 1) == 0
                     && place.room >= need
                     && (place.room <= limit
-                        || place.proof >= PROVEN && lent::may_be(place.charge, need))
+                        || place.proof >= PROVEN && lent::may_be(place.lends(), need))
             })
             .max_by_key(|i| self.places[*i].room)
     }

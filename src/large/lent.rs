@@ -99,6 +99,11 @@ fn returned_run(cell: &WordCell, word: Word) -> Word {
     word
 }
 
+/// In the child of a fork: what vanished threads have been lent never comes back, and does not count.
+pub(super) fn after_fork() {
+    LENT.store(0, Relaxed);
+}
+
 /// All of them, for tests.
 #[cfg(test)]
 pub(super) fn sum() -> usize {

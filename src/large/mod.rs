@@ -392,7 +392,7 @@ pub(crate) fn counts() -> Counts {
         kept_blocks,
         kept_bytes,
         warm_run_bytes: runs::warm_bytes(),
-        earned_bytes: earned::sum().all,
+        earned_bytes: earned_bytes(),
         front_bytes: front::KEPT.load(Relaxed),
         purged_run_bytes: runs::PURGED.load(Relaxed),
     }
@@ -406,6 +406,7 @@ pub(crate) fn counts() -> Counts {
 /// As for [`crate::sync::Lock::recover`].
 pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
     book::after_fork();
+    lent::after_fork();
     let (kept, earned) = front.map_or((0, earned::Sum::NONE), Front::totals);
     // SAFETY: the caller's.
     let (runs, (mappings, earned_mappings)) = unsafe { (runs::after_fork(), shelf::after_fork()) };

@@ -265,11 +265,12 @@ pub(super) fn trim() {
     {
         let mut runs = RUNS.lock();
         runs.earned = 0;
-        runs.shrunk = 0;
         runs.recharge();
     }
     while purge_oldest() {}
     let mut runs = RUNS.lock();
+    // That was no decision of ours.
+    runs.shrunk = 0;
     loop {
         let h = runs.bins[RUN_PAGES];
         // SAFETY: the lock is held; a SuperSlab in this bin is free as a whole, and purged.
@@ -305,6 +306,7 @@ pub(super) unsafe fn after_fork() -> usize {
             runs.generation += 1;
             let generation = runs.generation;
             *runs = Runs { generation, ..NEW };
+            EARNED.store(0, Relaxed);
         });
         (*RUNS.value()).charged
     }
