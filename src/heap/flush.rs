@@ -388,7 +388,11 @@ impl Heap {
             let mut past = 0;
             while !slab.is_null() {
                 if slabs >= IDLE_SLABS || bytes >= IDLE_BYTES {
-                    self.looked_past = if past < WALK { past } else { 0 };
+                    (self.looked_at, self.looked_past) = if past < WALK {
+                        (number, past)
+                    } else {
+                        ((number + 1) % N_CLASSES, 0)
+                    };
                     return;
                 }
                 // SAFETY: the list holds slabs of this heap.

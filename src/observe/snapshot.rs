@@ -101,7 +101,7 @@ pub struct Snapshot {
     pub trimmable_bytes: usize,
     /// Free memory that is kept resident as a whole: empty slabs, free runs, cached blocks.
     pub warm_bytes: usize,
-    /// Of these, what call sites have earned beyond the budget by coming back for it.
+    /// Of these, what call sites and runs have earned beyond the budget: the like of it was wanted again.
     pub earned_bytes: usize,
     /// How much may be warm without having been earned.
     pub warm_budget_bytes: usize,
