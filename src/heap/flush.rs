@@ -549,24 +549,24 @@ pub(crate) fn is_mine(entry: map::Entry) -> bool {
 mod tests {
     use super::*;
 
+    #[cfg(not(loom))]
     #[test]
     fn looks_for_idle_pages_reach_every_slab() {
         extern crate std;
-        use crate::api;
 
         assert!(crate::os::process::in_child(|| {
             let class = Class::of(PAGE);
             let slabs = 5 * IDLE_SLABS / 2;
-            // SAFETY: malloc takes any size.
-            let take = |_| unsafe { api::malloc(PAGE) };
+            // SAFETY: nobody else uses this thread's heap.
+            let take = |_| unsafe { crate::heap::take_for_test(class) };
             let blocks: std::vec::Vec<_> = (0..slabs * class.info().blocks as usize)
                 .map(take)
                 .collect();
-            // SAFETY: the blocks are ours.
+            // SAFETY: the blocks are ours, and of this thread's heap.
             blocks
                 .iter()
                 .step_by(2)
-                .for_each(|block| unsafe { api::free(*block) });
+                .for_each(|block| unsafe { Heap::push_slow(tls::heap(), *block, class) });
             // SAFETY: the heap is this thread's.
             let heap = unsafe { &mut *tls::heap() };
             // Twice each, and once for what other classes have.

@@ -244,7 +244,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::api;
+    use crate::heap::{free_remote, take_for_test};
     use crate::os::process::in_child;
 
     /// Whose delivery was the last one may come late: then it looks at what the slot is by now.
@@ -252,8 +252,8 @@ mod tests {
     fn a_slot_in_the_middle_of_an_orphan_is_none() {
         assert!(in_child(|| {
             let class = Class::of(20_000);
-            // SAFETY: malloc takes any size.
-            let take = || unsafe { api::malloc(20_000) } as usize;
+            // SAFETY: nobody else uses the thread's heap.
+            let take = || unsafe { take_for_test(Class::of(20_000)) } as usize;
             let block = std::thread::spawn(take).join().unwrap();
             let slab = Slab::around(block, class.info());
             let is_orphan = |slab| map::lookup(Slab::base(slab)) == Entry::slab(ORPHAN, class);
@@ -268,8 +268,8 @@ mod tests {
                 emptied(unsafe { slab.add(slot) });
                 good &= all_are() && LENGTHS[class.number()].load(Relaxed) == 1;
             }
-            // SAFETY: the block is ours.
-            unsafe { api::free(block as *mut _) };
+            // SAFETY: the block is ours, and of no heap.
+            unsafe { free_remote(block as *mut u8, class) };
             good && !is_orphan(slab) && LENGTHS[class.number()].load(Relaxed) == 0
         }));
     }
