@@ -264,8 +264,8 @@ unsafe fn refill(class: Class) -> *mut u8 {
     // SAFETY: the heap is this thread's, or locked.
     unsafe {
         match heap::current() {
-            Some(heap) => from(heap, class),
-            None => heap::shared().map_or(null_mut(), |shared| from(shared.heap(), class)),
+            Some(heap) => Heap::take(heap, class),
+            None => heap::shared().map_or(null_mut(), |shared| Heap::take(shared.heap(), class)),
         }
     }
 }
@@ -292,18 +292,6 @@ fn guarded(bytes: usize, align: usize) -> *mut c_void {
     }
     give_everything_back();
     guard::take(bytes, align).map_or_else(out_of_memory, |block| block.as_ptr().cast())
-}
-
-unsafe fn from(heap: *mut Heap, class: Class) -> *mut u8 {
-    // SAFETY: the caller's.
-    unsafe {
-        let block = Heap::pop(heap, class.number());
-        if block.is_null() {
-            Heap::refill(heap, class)
-        } else {
-            block
-        }
-    }
 }
 
 /// A block that slabs do not serve.

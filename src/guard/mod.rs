@@ -141,10 +141,7 @@ fn take_sealed(class: Class, bytes: usize) -> Option<NonNull<u8>> {
     }
     // SAFETY: the heap is the lock holder's; the block is nobody's until this returns it.
     unsafe {
-        let mut block = Heap::pop(state.heap, class.number());
-        if block.is_null() {
-            block = Heap::refill(state.heap, class);
-        }
+        let block = Heap::take(state.heap, class);
         drop(state);
         let block = NonNull::new(block)?;
         if !canary::all(block.as_ptr(), class.size(), 0) {

@@ -558,7 +558,7 @@ mod tests {
             let class = Class::of(PAGE);
             let slabs = 5 * IDLE_SLABS / 2;
             // SAFETY: nobody else uses this thread's heap.
-            let take = |_| unsafe { crate::heap::take_for_test(class) };
+            let take = |_| unsafe { Heap::take(current().expect("a heap"), class) };
             let blocks: std::vec::Vec<_> = (0..slabs * class.info().blocks as usize)
                 .map(take)
                 .collect();

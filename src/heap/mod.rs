@@ -417,21 +417,3 @@ impl Heap {
         Ok(())
     }
 }
-
-/// A block of `class` from this thread's heap, as the API takes it.
-///
-/// # Safety
-/// Nobody else uses that heap meanwhile.
-#[cfg(all(test, not(loom)))]
-unsafe fn take_for_test(class: Class) -> *mut u8 {
-    let heap = current().expect("a heap");
-    // SAFETY: the caller's.
-    unsafe {
-        let block = Heap::pop(heap, class.number());
-        if block.is_null() {
-            Heap::refill(heap, class)
-        } else {
-            block
-        }
-    }
-}

@@ -87,14 +87,7 @@ impl Owner {
         let blocks: Vec<_> = (0..n)
             .map(|_| {
                 // SAFETY: the heap is this thread's.
-                let block = unsafe {
-                    let block = Heap::pop(self.0, class().number());
-                    if block.is_null() {
-                        Heap::refill(self.0, class())
-                    } else {
-                        block
-                    }
-                };
+                let block = unsafe { Heap::take(self.0, class()) };
                 assert!(!block.is_null());
                 Block {
                     at: block as usize,

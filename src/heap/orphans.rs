@@ -244,7 +244,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::heap::{free_remote, take_for_test};
+    use crate::heap::{Heap, current, free_remote};
     use crate::os::process::in_child;
 
     /// Whose delivery was the last one may come late: then it looks at what the slot is by now.
@@ -253,7 +253,8 @@ mod tests {
         assert!(in_child(|| {
             let class = Class::of(20_000);
             // SAFETY: nobody else uses the thread's heap.
-            let take = || unsafe { take_for_test(Class::of(20_000)) } as usize;
+            let take =
+                || unsafe { Heap::take(current().expect("a heap"), Class::of(20_000)) } as usize;
             let block = std::thread::spawn(take).join().unwrap();
             let slab = Slab::around(block, class.info());
             let is_orphan = |slab| map::lookup(Slab::base(slab)) == Entry::slab(ORPHAN, class);

@@ -20,6 +20,23 @@ const STEP_MAX: u32 = 16;
 const STEP_MIN: u32 = 4;
 
 impl Heap {
+    /// A block of `class`: from its magazine, or else as [`Heap::refill`].
+    ///
+    /// # Safety
+    /// As for [`Heap::refill`].
+    #[inline]
+    pub(crate) unsafe fn take(this: *mut Self, class: Class) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe {
+            let block = Self::pop(this, class.number());
+            if block.is_null() {
+                Self::refill(this, class)
+            } else {
+                block
+            }
+        }
+    }
+
     /// A block of `class`, whose magazine is empty. Null: out of memory.
     ///
     /// # Safety

@@ -19,14 +19,14 @@ use crate::space::warm;
 /// Bytes of the blocks that are lent.
 static LENT: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a block of which `touched` bytes are resident may be served for the first `need` bytes of a growing buffer:
-/// there is room for it in the bound, or it is alone.
-pub(super) fn may_be(touched: usize, need: usize) -> bool {
+/// Whether a block that counts for `bytes` may be served for the first `need` of a growing buffer: there is room for it
+/// in the bound, or it is alone.
+pub(super) fn may_be(bytes: usize, need: usize) -> bool {
     let lent = LENT.load(Relaxed);
     let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    !is_more(touched, need)
+    !is_more(bytes, need)
         || lent == 0
-        || lent + touched <= policy::growing_max(live, learn::warm_floor())
+        || lent + bytes <= policy::growing_max(live, learn::warm_floor())
 }
 
 fn is_more(touched: usize, need: usize) -> bool {
