@@ -24,6 +24,8 @@ const PLACES: usize = 16;
 const PROVEN: u8 = 2;
 /// A place that did not serve while this many takes went past the front is stale.
 const STALE: u32 = 16 * TICK;
+/// And one that did not while this many went past is forgotten: it need not have been earned to leave.
+const FORGOTTEN: u32 = 64 * TICK;
 /// Ticks are multiples of this: who serves clears what a look has noted without knowing of it.
 const TICK: u32 = 4;
 /// What [`Front::age`] has noted in a place's tick: that the block lay there, or that it was out.
@@ -87,6 +89,12 @@ pub(crate) struct Front {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
+}
+
+/// What [`KEPT`] may be.
+fn most_kept() -> usize {
+    let live = warm::LIVE.load(Relaxed).max(0) as usize;
+    policy::fronts_max(learn::warm_floor(), live)
 }
 
 fn bump(counter: &AtomicU64) {
@@ -278,16 +286,27 @@ impl Front {
             .unwrap_or(0);
         self.evict(place);
         while !earned && self.kept + charge > policy::FRONT_BYTES {
-            let Some(i) = self.oldest(|_, place| place.charge > 0 && !place.earned) else {
+            let Some(i) = self.oldest_unearned() else {
                 break;
             };
             self.evict(i);
         }
         if !earned {
-            let live = warm::LIVE.load(Relaxed).max(0) as usize;
-            let most = policy::fronts_max(learn::warm_floor(), live);
+            // What may be kept becomes less when the program frees: what is forgotten would stay for ever, and nothing
+            // else come in. (Buffers that grow leave a block behind at each step, and nobody is likely to want that.)
+            while KEPT.load(Relaxed) + charge > most_kept() {
+                match self.oldest_unearned() {
+                    Some(i)
+                        if self.ticks_since(i) >= FORGOTTEN && !policy::is_growing(block.key()) =>
+                    {
+                        self.evict(i);
+                    }
+                    _ => return false,
+                }
+            }
+            // It counts for as much wherever it goes.
             let warm = warm::WARM.load(Relaxed).max(0) as usize;
-            if KEPT.load(Relaxed) + charge > most || warm + charge > warm::budget() {
+            if warm + charge > warm::budget() + super::SLACK {
                 return false;
             }
         }
@@ -325,6 +344,11 @@ impl Front {
             .max_by_key(|i| self.ticks_since(*i))
     }
 
+    /// The same of those that are charged and not earned.
+    fn oldest_unearned(&self) -> Option<usize> {
+        self.oldest(|_, place| place.charge > 0 && !place.earned)
+    }
+
     /// The same of those that are earned and count for `bound`.
     fn oldest_earned(&self, bound: Bound) -> Option<usize> {
         self.oldest(|i, place| place.earned && bound.counts(self.keys[i]))
@@ -348,8 +372,8 @@ impl Front {
         }
     }
 
-    /// Earned blocks that lay here when somebody looked, and that nobody took since, leave when that was longer ago than
-    /// they may wait: serving does not look at the clock. A place whose block is out for long is given up, too: it has
+    /// What lies here beyond what all fronts may keep leaves, for the program has freed much since it came. Earned blocks
+    /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait: serving does not look at the clock. A place whose block is out for long is given up, too: it has
     /// one again when the block is freed here, and perhaps another thread has done that. True if the warm budget may
     /// be exceeded now.
     pub(super) fn age(&mut self, now: u32) -> bool {
@@ -376,6 +400,12 @@ impl Front {
                 self.evict(i);
                 left = true;
             }
+        }
+        while KEPT.load(Relaxed) > most_kept()
+            && let Some(i) = self.oldest_unearned()
+        {
+            self.evict(i);
+            left = true;
         }
         left
     }

@@ -637,6 +637,54 @@ fn a_front_does_not_charge_for_long_what_is_in_use() {
     });
 }
 
+/// A front with what the last blocks left of 32 MiB that were in use all at once.
+fn front_after_a_burst() -> Box<Front> {
+    least_strategy();
+    let mut front = new_front();
+    let bytes = 256 << 10;
+    let blocks: Vec<_> = (0..128)
+        .map(|_| {
+            let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+            touch(p, bytes);
+            p
+        })
+        .collect();
+    for p in blocks {
+        free(&mut front, p);
+    }
+    assert!(front.counts().run_blocks > 1, "{:?}", front.counts());
+    front
+}
+
+#[test]
+fn what_a_burst_left_in_a_front_makes_room() {
+    alone(|| {
+        let mut front = front_after_a_burst();
+        let turns = 400;
+        let (hits, bytes) = (front.counts().hits, front.totals().0);
+        for _ in 0..turns {
+            cycle(&mut front, 40_000, 8);
+        }
+        let counts = front.counts();
+        assert!(counts.hits - hits > turns / 2, "{counts:?}");
+        assert!(front.totals().0 < bytes);
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn what_a_burst_left_in_a_front_goes_when_its_thread_goes_on_with_small_blocks() {
+    alone(|| {
+        let mut front = front_after_a_burst();
+        front.age(now() + 1);
+        let most = policy::fronts_max(crate::learn::warm_floor(), 0);
+        assert!(front.totals().0 <= most, "{:?}", front.counts());
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
 #[test]
 fn small_buffers_together_hold_little_of_what_large_ones_left() {
     alone(|| {
