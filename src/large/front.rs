@@ -306,7 +306,7 @@ impl Front {
             }
             // It counts for as much wherever it goes.
             let warm = warm::WARM.load(Relaxed).max(0) as usize;
-            if warm + charge > warm::budget() + super::SLACK {
+            if warm + charge > warm::budget() + warm::SLACK {
                 return false;
             }
         }
@@ -401,7 +401,8 @@ impl Front {
                 left = true;
             }
         }
-        while KEPT.load(Relaxed) > most_kept()
+        while self.kept > 0
+            && KEPT.load(Relaxed) > most_kept()
             && let Some(i) = self.oldest_unearned()
         {
             self.evict(i);

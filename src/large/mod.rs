@@ -47,7 +47,7 @@ use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
 pub(crate) use crate::learn::site::Density;
 use crate::os;
 use crate::space::map::Entry;
-use crate::space::warm;
+use crate::space::pool::{self, Keeper};
 
 /// The clock of large blocks, in ms: coarse, and it wraps.
 fn now() -> u32 {
@@ -85,9 +85,6 @@ pub(crate) enum Resize {
     CannotInPlace,
 }
 
-/// Purging starts when the budget is exceeded by this much, and ends when it is met.
-const SLACK: usize = 1 << 20;
-
 /// A block. `None`: out of memory.
 #[inline]
 pub(crate) fn take(front: Option<&mut Front>, request: Request) -> Option<NonNull<u8>> {
@@ -123,6 +120,7 @@ fn take_shared(
     site: usize,
 ) -> Option<NonNull<u8>> {
     book::note(key, site, need);
+    pool::set_other(&KEEPER);
     let Some(window) = policy::run_fits(need, align, gets_room(key)) else {
         return direct::take(need, align, key, zero);
     };
@@ -173,25 +171,35 @@ unsafe fn give_shared(p: NonNull<u8>, block: Block) {
 /// Gives kept memory back, oldest first, until the budget is met, and of what was earned what is too much or has waited
 /// for too long.
 fn balance() {
-    meet_budget();
+    pool::meet_budget();
     let_go(usize::MAX);
 }
 
-fn meet_budget() {
-    if warm::excess() > SLACK {
-        while warm::excess() > 0 {
-            let runs_first = match (runs::oldest(), shelf::oldest()) {
-                (None, None) => break,
-                (Some(run), Some(mapping)) => (run.wrapping_sub(mapping) as i32) <= 0,
-                (run, _) => run.is_some(),
-            };
-            if runs_first {
-                runs::purge_oldest();
-            } else if let Some((n, record)) = shelf::evict_oldest() {
-                direct::release(n, record);
-            }
-        }
+/// What of the warm budget is kept here.
+static KEEPER: Keeper = Keeper {
+    oldest,
+    give_oldest,
+};
+
+/// When the oldest of what is kept here was last added to, if there is any.
+fn oldest() -> Option<u32> {
+    match (runs::oldest(), shelf::oldest()) {
+        (Some(run), Some(mapping)) if (run.wrapping_sub(mapping) as i32) > 0 => Some(mapping),
+        (run, mapping) => run.or(mapping),
     }
+}
+
+/// Gives that back. False if there is none.
+fn give_oldest() -> bool {
+    let oldest = oldest();
+    if oldest.is_some() && oldest == runs::oldest() {
+        return runs::purge_oldest();
+    }
+    let mapping = shelf::evict_oldest();
+    if let Some((n, record)) = mapping {
+        direct::release(n, record);
+    }
+    mapping.is_some()
 }
 
 /// Gives earned memory back that is too much or has waited for too long, until that were `most` bytes or more.
@@ -211,7 +219,7 @@ pub(crate) fn look_for_idle(front: &mut Front) {
     const AT_ONCE: usize = 16 << 20;
     let now = now();
     if front.age(now) | runs::lapse(now) {
-        meet_budget();
+        pool::meet_budget();
     }
     let_go(AT_ONCE);
 }
@@ -256,7 +264,7 @@ pub(crate) unsafe fn resize(
             // SAFETY: the run is live, and the caller's.
             if need == word.used() || unsafe { runs::resize(p, cell, word, need) } {
                 if need < word.used() {
-                    meet_budget();
+                    pool::meet_budget();
                 }
                 Resize::InPlace
             } else {

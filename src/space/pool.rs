@@ -3,7 +3,8 @@
 //! SuperSlabs with free slots stand in lists by the largest slab that fits, so that small slabs do
 //! not break up what large ones need. Free slots that are still resident are counted in the warm
 //! budget; their SuperSlabs queue by the time when the first such slot appeared, and the oldest are
-//! purged, all such slots of a SuperSlab at a time, when the budget is exceeded.
+//! purged, all such slots of a SuperSlab at a time, when the budget is exceeded. `large` keeps free memory
+//! in the same budget: what has lain there for longest goes first, whose it may be.
 //!
 //! Callers: `slab` (slabs), `large` (whole SuperSlabs for page runs).
 
@@ -35,9 +36,6 @@ const BATCH_MAX: usize = 16;
 /// With fewer SuperSlabs than this, each hole between them may be a mapping more: `vm.max_map_count`
 /// is 65,530. With more, those free as a whole stay mapped while they are less than a quarter.
 const FEW: usize = 8192;
-/// Purging starts when the budget is exceeded by this much, and ends when it is met.
-const SLACK: usize = 1 << 20;
-
 struct Pool {
     lists: [*mut SuperSlab; ORDERS + 1],
     oldest: *mut SuperSlab,
@@ -65,6 +63,17 @@ const NEW: Pool = Pool {
 };
 
 static POOL: Lock<Pool> = Lock::new(NEW);
+/// Who else keeps free memory in the warm budget. Its calls are made without a lock of this module.
+pub(crate) struct Keeper {
+    /// When the oldest of it was last added to, in ms; `None`: there is none.
+    pub(crate) oldest: fn() -> Option<u32>,
+    /// Gives the oldest of it back. False if there is none.
+    pub(crate) give_oldest: fn() -> bool,
+}
+
+/// The other keeper, or NULL. It is a static, so there is nothing to order.
+static OTHER: AtomicPtr<Keeper> = AtomicPtr::new(null_mut());
+
 /// Tells whether no thread is delivering frees (see `slab::remote::Flight`); set by `heap`.
 static NOBODY_DELIVERS: AtomicPtr<()> = AtomicPtr::new(null_mut());
 /// SuperSlabs, slabs taken and given, slots purged: for reports.
@@ -189,6 +198,9 @@ impl Pool {
         unsafe {
             (*ss).free |= mask;
             (*ss).dirty |= dirty;
+            if dirty != 0 {
+                (*ss).stamp = os::now_ms() as u32;
+            }
             self.relist(ss);
             self.requeue(ss);
             self.keep(resident_bytes(ss, dirty) as isize);
@@ -444,49 +456,98 @@ pub(crate) unsafe fn give_slab(slab: *mut Slab, order: usize) {
         }
         POOL.lock().insert(ss, mask, dirty);
     }
-    if warm::excess() > SLACK {
-        purge_to(warm::budget());
+    meet_budget();
+}
+
+/// Has memory of `keeper` given back, too, when the budget is exceeded.
+pub(crate) fn set_other(keeper: &'static Keeper) {
+    if OTHER.load(Relaxed).is_null() {
+        OTHER.store(ptr::from_ref(keeper).cast_mut(), Relaxed);
     }
+}
+
+/// Gives free memory back to the system if the budget is exceeded, oldest first, until it is met.
+pub(crate) fn meet_budget() {
+    if warm::excess() > warm::SLACK {
+        purge_oldest_of_all();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn purge_oldest_of_all() {
+    // SAFETY: only `set_other` writes it.
+    let other = unsafe { OTHER.load(Relaxed).as_ref() };
+    let mut refused = false;
+    while warm::excess() > 0 {
+        let own = if refused { None } else { oldest() };
+        match (own, other.and_then(|other| (other.oldest)())) {
+            (Some(own), theirs) if theirs.is_none_or(|their| !is_before(their, own)) => {
+                refused = purge_oldest().is_none();
+            }
+            (_, Some(_)) if other.is_some_and(|other| (other.give_oldest)()) => {}
+            _ => break,
+        }
+    }
+}
+
+/// Whether one time in ms is before another: they wrap.
+fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+/// When the oldest SuperSlab with free resident slots last got one, if there is any.
+fn oldest() -> Option<u32> {
+    let pool = POOL.lock();
+    // SAFETY: the lock is held; the queue holds headers.
+    unsafe { pool.oldest.as_ref().map(|ss| ss.stamp) }
 }
 
 /// Gives free slots back to the system, oldest first, until at most `target` warm bytes are left.
 /// False when nothing was given back.
 pub(crate) fn purge_to(target: usize) -> bool {
     let mut done = false;
-    while warm::WARM.load(Relaxed) > target as isize {
-        let mut pool = POOL.lock();
-        let ss = pool.oldest;
-        if ss.is_null() {
-            break;
-        }
-        // SAFETY: the lock is held. The slots are taken out while the system works on them, so the
-        // lock need not be held meanwhile.
-        unsafe {
-            let dirty = (*ss).dirty;
-            let bytes = resident_bytes(ss, dirty);
-            // With huge pages, slots that were never used may be resident as well.
-            let whole = (*ss).free == ALL || (*ss).huge.load(Relaxed);
-            let mask = if whole { (*ss).free } else { dirty };
-            pool.remove(ss, mask);
-            // Unmapped, it can be mapped with a huge page again; emptied, it never will have one.
-            let rather_unmap = (*ss).huge.load(Relaxed) || pool.has_too_many_empty();
-            if mask == ALL && rather_unmap && learn::give_back(|| pool.unmap(ss)) {
-                done = true;
-                warm::gave_back(bytes);
-                continue;
-            }
-            drop(pool);
-            let refused = learn::give_back(|| purge_slots(ss, mask)) & dirty;
-            POOL.lock().insert(ss, mask, refused);
-            if refused == dirty {
-                // Refused (locked memory, say): it would be refused again.
-                break;
-            }
-            done |= bytes > 0;
-            warm::gave_back(bytes);
-        }
+    while warm::WARM.load(Relaxed) > target as isize
+        && let Some(bytes) = purge_oldest()
+    {
+        done |= bytes > 0;
     }
     done
+}
+
+/// Gives the free slots of the oldest SuperSlab that has resident ones back to the system: so many bytes. `None` if there
+/// are none, or the system refuses.
+fn purge_oldest() -> Option<usize> {
+    let mut pool = POOL.lock();
+    let ss = pool.oldest;
+    if ss.is_null() {
+        return None;
+    }
+    // SAFETY: the lock is held. The slots are taken out while the system works on them, so the
+    // lock need not be held meanwhile.
+    unsafe {
+        let dirty = (*ss).dirty;
+        let bytes = resident_bytes(ss, dirty);
+        // With huge pages, slots that were never used may be resident as well.
+        let whole = (*ss).free == ALL || (*ss).huge.load(Relaxed);
+        let mask = if whole { (*ss).free } else { dirty };
+        pool.remove(ss, mask);
+        // Unmapped, it can be mapped with a huge page again; emptied, it never will have one.
+        let rather_unmap = (*ss).huge.load(Relaxed) || pool.has_too_many_empty();
+        if mask == ALL && rather_unmap && learn::give_back(|| pool.unmap(ss)) {
+            warm::gave_back(bytes);
+            return Some(bytes);
+        }
+        drop(pool);
+        let refused = learn::give_back(|| purge_slots(ss, mask)) & dirty;
+        POOL.lock().insert(ss, mask, refused);
+        if refused == dirty {
+            // Refused (locked memory, say): it would be refused again.
+            return None;
+        }
+        warm::gave_back(bytes);
+        Some(bytes)
+    }
 }
 
 /// Whether the slab's SuperSlab has asked for huge pages.
@@ -627,7 +688,8 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
         (*ss).lent = false;
         pool.insert(ss, ALL, dirty);
     }
-    if warm::excess() > SLACK {
+    // Not what others keep: the borrower holds its lock.
+    if warm::excess() > warm::SLACK {
         purge_to(warm::budget());
     }
 }

@@ -138,7 +138,9 @@ pub(crate) struct SuperSlab {
     pub(crate) lent: bool,
     /// Huge pages are asked for: a page that was never touched may be resident.
     pub(crate) huge: AtomicBool,
-    _reserved: [u8; NOTICE_AT - 61],
+    /// When a slot with resident pages last became free, in ms.
+    pub(crate) stamp: u32,
+    _reserved: [u8; NOTICE_AT - 68],
     _notices: [Notice; SLOTS],
     _lent: [u8; SLABS_AT - LENT_FROM],
     /// A slab for each slot; the first is unused.

@@ -18,6 +18,9 @@ pub(crate) static LIVE: AtomicIsize = AtomicIsize::new(0);
 /// The share of the bytes in use, in per cent (`HAKMEM_WARM_PERCENT`).
 pub(crate) static PERCENT: AtomicUsize = AtomicUsize::new(10);
 
+/// Purging starts when the budget is exceeded by this much, and ends when it is met.
+pub(crate) const SLACK: usize = 1 << 20;
+
 /// Bytes given back that have not been missed yet.
 static OUT: AtomicUsize = AtomicUsize::new(0);
 /// See [`earned`].

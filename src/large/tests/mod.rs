@@ -14,6 +14,7 @@ use std::string::String;
 use super::*;
 use crate::os::process::in_child;
 use crate::space::map::{self, Kind};
+use crate::space::warm;
 
 /// Runs a test in a child process, where nobody else uses large blocks, counts system calls, or
 /// changes what is known of sites.
