@@ -111,6 +111,7 @@ pub(crate) fn all() -> Vec<Bench> {
     pages(&mut v);
     memory(&mut v);
     lifetimes(&mut v);
+    pressure(&mut v);
     applications(&mut v);
     for program in programs::ALL {
         v.push(Bench {
@@ -591,6 +592,29 @@ fn lifetimes(v: &mut Vec<Bench>) {
                 ),
             ));
         }
+    }
+}
+
+/// What free memory costs where memory is short.
+fn pressure(v: &mut Vec<Bench>) {
+    for (name, block, about) in [
+        ("1k", 1024, "1 KiB"),
+        ("256k", 262_144, "256 KiB"),
+        ("4m", 4_194_304, "4 MiB"),
+    ] {
+        v.push(repeated(
+            (0, 3),
+            workload(
+                "pressure",
+                &format!("pressure-{name}"),
+                &format!(
+                    "a burst of {about} blocks is freed where memory is short: what of a mapped file is read again?"
+                ),
+                "pressure",
+                &format!("{block} 1000"),
+                &format!("{block} 3000"),
+            ),
+        ));
     }
 }
 

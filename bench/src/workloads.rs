@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = &[
     ("live.c", include_str!("../workloads/live.c")),
     ("nothing.c", include_str!("../workloads/nothing.c")),
     ("pipeline.c", include_str!("../workloads/pipeline.c")),
+    ("pressure.c", include_str!("../workloads/pressure.c")),
     ("private.c", include_str!("../workloads/private.c")),
     ("resident.c", include_str!("../workloads/resident.c")),
     ("sharing.c", include_str!("../workloads/sharing.c")),
