@@ -15,7 +15,7 @@ use super::policy;
 use super::records::{self, Record, flag};
 use super::{direct, lent, now, runs, shelf};
 use crate::base::{PAGE, knobs};
-use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
+use crate::learn::monitor::LONGEST_PATIENCE_MS;
 use crate::space::warm;
 use crate::sync;
 
@@ -33,8 +33,6 @@ const SEEN_IDLE: u32 = 1;
 /// See [`SEEN_IDLE`].
 const SEEN_OUT: u32 = 2;
 
-/// Free bytes that all fronts keep without having earned them.
-pub(super) static KEPT: AtomicUsize = AtomicUsize::new(0);
 /// Hits, misses and evictions of fronts that are gone.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
@@ -43,7 +41,7 @@ static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 /// # Invariants
 /// `at` is 0 or the address of a block that the front has: a run in state Kept if `record` is 0,
 /// else the block of that record, in state Front. Its `touched` bytes are at most `charge`, which
-/// is counted in `warm` and [`KEPT`], or if `earned`, in what sites have earned, under the place's key.
+/// is counted in `warm` and [`warm::FRONTS`], or if `earned`, in what sites have earned, under the place's key.
 struct Place {
     at: AtomicUsize,
     /// Bytes that the block has room for.
@@ -89,12 +87,6 @@ pub(crate) struct Front {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
-}
-
-/// What [`KEPT`] may be.
-fn most_kept() -> usize {
-    let live = warm::LIVE.load(Relaxed).max(0) as usize;
-    policy::fronts_max(learn::warm_floor(), live)
 }
 
 fn bump(counter: &AtomicU64) {
@@ -294,7 +286,9 @@ impl Front {
         if !earned {
             // What may be kept becomes less when the program frees: what is forgotten would stay for ever, and nothing
             // else come in. (Buffers that grow leave a block behind at each step, and nobody is likely to want that.)
-            while KEPT.load(Relaxed) + charge > most_kept() {
+            while self.kept + charge > policy::FRONT_LEAST
+                && warm::FRONTS.load(Relaxed) + charge > warm::fronts_max()
+            {
                 match self.oldest_unearned() {
                     Some(i)
                         if self.ticks_since(i) >= FORGOTTEN && !policy::is_growing(block.key()) =>
@@ -304,9 +298,8 @@ impl Front {
                     _ => return false,
                 }
             }
-            // It counts for as much wherever it goes.
-            let warm = warm::WARM.load(Relaxed).max(0) as usize;
-            if warm + charge > warm::budget() + warm::SLACK {
+            // Elsewhere it would count for about as much.
+            if warm::counted() + charge > warm::budget() + warm::SLACK {
                 return false;
             }
         }
@@ -331,7 +324,7 @@ impl Front {
             earned::add(charge, block.key());
         } else {
             self.kept += charge;
-            KEPT.fetch_add(charge, Relaxed);
+            warm::FRONTS.fetch_add(charge, Relaxed);
             warm::keep(charge as isize);
         }
         true
@@ -401,8 +394,8 @@ impl Front {
                 left = true;
             }
         }
-        while self.kept > 0
-            && KEPT.load(Relaxed) > most_kept()
+        while self.kept > policy::FRONT_LEAST
+            && warm::FRONTS.load(Relaxed) > warm::fronts_max()
             && let Some(i) = self.oldest_unearned()
         {
             self.evict(i);
@@ -420,7 +413,7 @@ impl Front {
             earned::remove(charge, self.keys[i]);
         } else if charge > 0 {
             self.kept -= charge;
-            earned::lower(&KEPT, charge);
+            earned::lower(&warm::FRONTS, charge);
             warm::keep(-(charge as isize));
         }
         place.earned = false;

@@ -48,6 +48,7 @@ pub(crate) use crate::learn::site::Density;
 use crate::os;
 use crate::space::map::Entry;
 use crate::space::pool::{self, Keeper};
+use crate::space::warm;
 
 /// The clock of large blocks, in ms: coarse, and it wraps.
 fn now() -> u32 {
@@ -401,7 +402,7 @@ pub(crate) fn counts() -> Counts {
         kept_bytes,
         warm_run_bytes: runs::warm_bytes(),
         earned_bytes: earned_bytes(),
-        front_bytes: front::KEPT.load(Relaxed),
+        front_bytes: warm::FRONTS.load(Relaxed),
         purged_run_bytes: runs::PURGED.load(Relaxed),
     }
 }
@@ -418,7 +419,7 @@ pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
     let (kept, earned) = front.map_or((0, earned::Sum::NONE), Front::totals);
     // SAFETY: the caller's.
     let (runs, (mappings, earned_mappings)) = unsafe { (runs::after_fork(), shelf::after_fork()) };
-    front::KEPT.store(kept, Relaxed);
+    warm::FRONTS.store(kept, Relaxed);
     earned::after_fork(earned.and(earned_mappings));
     runs + mappings + kept
 }
@@ -427,7 +428,7 @@ pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
 pub(crate) fn check_accounts(front: &Front) -> Result<usize, &'static str> {
     let (kept, earned) = front.totals();
     let (mappings, earned_mappings) = shelf::totals();
-    if front::KEPT.load(Relaxed) != kept {
+    if warm::FRONTS.load(Relaxed) != kept {
         return Err("what fronts keep is not what this one keeps");
     }
     if earned::sum() != earned.and(earned_mappings) {

@@ -39,6 +39,8 @@ pub(super) fn unproven_huge(dense_looks: u32) -> usize {
 }
 /// What the front of one thread may keep without having earned it.
 pub(super) const FRONT_BYTES: usize = 4 << 20;
+/// And so much of that whatever the others keep, which may belong to threads that sleep.
+pub(super) const FRONT_LEAST: usize = 128 << 10;
 
 /// Bytes that sites may keep beyond the warm budget, each what it took again soon enough; less if `users_floor` is set,
 /// which bounds all of what is kept.
@@ -56,12 +58,6 @@ fn of_floors(floor: usize) -> usize {
 /// sets the floor is rated by it.
 pub(super) fn growing_max(live: usize, floor: usize) -> usize {
     earned_max(live, None).min(of_floors(floor))
-}
-
-/// Bytes that all fronts together may keep without having earned them. It follows what is live only
-/// a little: what the front of a sleeping thread holds cannot be reached by another.
-pub(super) fn fronts_max(floor: usize, live: usize) -> usize {
-    floor / 2 + live / 64
 }
 
 /// Pages to set aside for a run of `pages` that is expected to grow. The address space behind costs

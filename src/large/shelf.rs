@@ -426,7 +426,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     };
     let charge = record.touched();
     let budget = warm::budget();
-    let room = warm::WARM.load(Relaxed).max(0) as usize + charge <= budget;
+    let room = warm::counted() + charge <= budget;
     // Older memory makes room, if need be.
     let earned = !room && credit > 0 && charge <= earned_block;
     // The next one of a site that has just proved to be dense shall have huge pages, and of one whose buffers grow so

@@ -2,7 +2,7 @@
 //!
 //! SuperSlabs with free slots stand in lists by the largest slab that fits, so that small slabs do
 //! not break up what large ones need. Free slots that are still resident are counted in the warm
-//! budget; their SuperSlabs queue by the time when the first such slot appeared, and the oldest are
+//! budget; their SuperSlabs queue by the time when the last such slot came, and the oldest are
 //! purged, all such slots of a SuperSlab at a time, when the budget is exceeded. `large` keeps free memory
 //! in the same budget: what has lain there for longest goes first, whose it may be.
 //!
@@ -151,12 +151,10 @@ impl Pool {
     unsafe fn requeue(&mut self, ss: *mut SuperSlab) {
         // SAFETY: the lock is held; `ss` and its neighbours are headers.
         unsafe {
-            let queued = (*ss).dirty != 0;
-            if queued == (*ss).queued {
-                return;
-            }
-            (*ss).queued = queued;
-            if queued {
+            if (*ss).dirty == 0 {
+                self.dequeue(ss);
+            } else if !(*ss).queued {
+                (*ss).queued = true;
                 (*ss).older = self.newest;
                 (*ss).newer = null_mut();
                 if self.newest.is_null() {
@@ -165,17 +163,27 @@ impl Pool {
                     (*self.newest).newer = ss;
                 }
                 self.newest = ss;
+            }
+        }
+    }
+
+    /// Takes `ss` out of that queue if it is in it.
+    unsafe fn dequeue(&mut self, ss: *mut SuperSlab) {
+        // SAFETY: the lock is held; `ss` and its neighbours are headers.
+        unsafe {
+            if !(*ss).queued {
+                return;
+            }
+            (*ss).queued = false;
+            if (*ss).older.is_null() {
+                self.oldest = (*ss).newer;
             } else {
-                if (*ss).older.is_null() {
-                    self.oldest = (*ss).newer;
-                } else {
-                    (*(*ss).older).newer = (*ss).newer;
-                }
-                if (*ss).newer.is_null() {
-                    self.newest = (*ss).older;
-                } else {
-                    (*(*ss).newer).older = (*ss).older;
-                }
+                (*(*ss).older).newer = (*ss).newer;
+            }
+            if (*ss).newer.is_null() {
+                self.newest = (*ss).older;
+            } else {
+                (*(*ss).newer).older = (*ss).older;
             }
         }
     }
@@ -198,10 +206,13 @@ impl Pool {
         unsafe {
             (*ss).free |= mask;
             (*ss).dirty |= dirty;
+            self.relist(ss);
             if dirty != 0 {
                 (*ss).stamp = os::now_ms() as u32;
+                if self.newest != ss {
+                    self.dequeue(ss);
+                }
             }
-            self.relist(ss);
             self.requeue(ss);
             self.keep(resident_bytes(ss, dirty) as isize);
         }
@@ -481,12 +492,17 @@ fn purge_oldest_of_all() {
     let mut refused = false;
     while warm::excess() > 0 {
         let own = if refused { None } else { oldest() };
-        match (own, other.and_then(|other| (other.oldest)())) {
-            (Some(own), theirs) if theirs.is_none_or(|their| !is_before(their, own)) => {
-                refused = purge_oldest().is_none();
-            }
-            (_, Some(_)) if other.is_some_and(|other| (other.give_oldest)()) => {}
-            _ => break,
+        let theirs = other.and_then(|other| (other.oldest)());
+        let own_first = match (own, theirs) {
+            (None, None) => break,
+            (Some(own), Some(theirs)) => !is_before(theirs, own),
+            (own, _) => own.is_some(),
+        };
+        if own_first {
+            refused = purge_oldest().is_none();
+        } else if !other.is_some_and(|other| (other.give_oldest)()) {
+            // Another thread has done it.
+            break;
         }
     }
 }
@@ -688,10 +704,6 @@ pub(crate) unsafe fn give_superslab(start: NonNull<u8>, resident_bytes: usize) {
         (*ss).lent = false;
         pool.insert(ss, ALL, dirty);
     }
-    // Not what others keep: the borrower holds its lock.
-    if warm::excess() > warm::SLACK {
-        purge_to(warm::budget());
-    }
 }
 
 /// Bytes of free slots that are resident.
@@ -833,6 +845,30 @@ mod tests {
             pool.unlink_from_all(ss);
             assert!(os::unmap(NonNull::new_unchecked(ss.cast()), SUPERSLAB));
         }
+    }
+
+    #[test]
+    fn the_superslab_that_got_no_free_slot_for_longest_is_the_oldest() {
+        use crate::os::process::in_child;
+        extern crate std;
+        assert!(in_child(|| {
+            let mut pool = NEW;
+            let layout = core::alloc::Layout::new::<SuperSlab>();
+            // SAFETY: zeroed headers are valid, and nobody else knows of these.
+            unsafe {
+                let [a, b] = [(); 2].map(|()| std::alloc::alloc_zeroed(layout).cast::<SuperSlab>());
+                for ss in [a, b] {
+                    (*ss).list = NONE;
+                    pool.insert(ss, 1 << 1, 1 << 1);
+                }
+                let first = (pool.oldest, pool.newest) == (a, b);
+                pool.insert(a, 1 << 2, 1 << 2);
+                let then = (pool.oldest, pool.newest) == (b, a);
+                pool.insert(b, 1 << 2, 0);
+                pool.remove(b, 1 << 1);
+                first && then && (pool.oldest, pool.newest) == (a, a) && !(*b).queued
+            }
+        }));
     }
 
     #[test]

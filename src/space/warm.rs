@@ -13,6 +13,8 @@ use crate::os;
 
 /// Resident bytes that are free and kept: empty slabs, free runs, cached large blocks.
 pub(crate) static WARM: AtomicIsize = AtomicIsize::new(0);
+/// What of that lies in the fronts of threads, which nobody else can reach.
+pub(crate) static FRONTS: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in use: slabs that some heap holds, runs and large blocks that the program holds.
 pub(crate) static LIVE: AtomicIsize = AtomicIsize::new(0);
 /// The share of the bytes in use, in per cent (`HAKMEM_WARM_PERCENT`).
@@ -155,9 +157,26 @@ pub(crate) fn share(heaps: usize) -> usize {
     unearned() / heaps.max(1)
 }
 
-/// Bytes by which the warm memory exceeds the budget.
+/// Bytes that the fronts of all threads may keep without having earned them. It follows what is in use only a little: a
+/// thread may sleep.
+pub(crate) fn fronts_max() -> usize {
+    let live = LIVE.load(Relaxed).max(0) as usize;
+    learn::warm_floor() / 2 + live / 64
+}
+
+/// The warm bytes that count in the budget: not those that fronts keep beyond what they may. That is what is left of a
+/// time when more was in use, in threads that sleep since, and those that do not would pay for it.
+pub(crate) fn counted() -> usize {
+    let warm = WARM.load(Relaxed).max(0) as usize;
+    match FRONTS.load(Relaxed) {
+        0 => warm,
+        fronts => warm.saturating_sub(fronts.saturating_sub(fronts_max())),
+    }
+}
+
+/// Bytes by which that exceeds the budget.
 pub(crate) fn excess() -> usize {
-    (WARM.load(Relaxed).max(0) as usize).saturating_sub(budget())
+    counted().saturating_sub(budget())
 }
 
 /// Notes that `bytes` of free resident memory are kept (or, negative, no longer).
@@ -168,12 +187,12 @@ pub(crate) fn keep(bytes: isize) {
 /// Notes for the learning layer that `bytes` were taken from here or given back.
 #[inline]
 pub(crate) fn tick(bytes: usize) {
-    let warm = WARM.load(Relaxed).max(0) as usize;
+    let warm = counted();
     let live = LIVE.load(Relaxed).max(0) as usize;
     if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
         called(os::now_ms(), warm);
     }
-    learn::tick(bytes, warm, warm + live);
+    learn::tick(bytes, warm, WARM.load(Relaxed).max(0) as usize + live);
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).

@@ -697,17 +697,13 @@ fn a_front_does_not_charge_for_long_what_is_in_use() {
     });
 }
 
-/// A front with what the last blocks left of 32 MiB that were in use all at once.
+/// A front with what the last blocks left of 128 MiB that were in use all at once.
 fn front_after_a_burst() -> Box<Front> {
     least_strategy();
     let mut front = new_front();
-    let bytes = 256 << 10;
-    let blocks: Vec<_> = (0..128)
-        .map(|_| {
-            let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
-            touch(p, bytes);
-            p
-        })
+    let request = plain(256 << 10, 7);
+    let blocks: Vec<_> = (0..512)
+        .map(|_| take(Some(&mut front), request).unwrap())
         .collect();
     for p in blocks {
         free(&mut front, p);
@@ -734,11 +730,35 @@ fn what_a_burst_left_in_a_front_makes_room() {
 }
 
 #[test]
+fn what_a_burst_left_in_the_front_of_a_thread_that_sleeps_is_not_for_others_to_pay() {
+    alone(|| {
+        let mut sleeper = front_after_a_burst();
+        assert!(sleeper.totals().0 > warm::budget() + warm::SLACK);
+        let (mut front, turns) = (new_front(), 100);
+        for _ in 0..turns {
+            cycle(&mut front, 40_000, 8);
+        }
+        let counts = front.counts();
+        assert!(counts.hits > turns / 2, "{counts:?}");
+        // Nor is it what they keep elsewhere.
+        cycle_runs(448);
+        let calls = os_calls();
+        for _ in 0..100 {
+            cycle_runs(448);
+        }
+        assert_eq!(os_calls(), calls);
+        retire(&mut front);
+        retire(&mut sleeper);
+        check().unwrap();
+    });
+}
+
+#[test]
 fn what_a_burst_left_in_a_front_goes_when_its_thread_goes_on_with_small_blocks() {
     alone(|| {
         let mut front = front_after_a_burst();
         front.age(now() + 1);
-        let most = policy::fronts_max(crate::learn::warm_floor(), 0);
+        let most = warm::fronts_max();
         assert!(front.totals().0 <= most, "{:?}", front.counts());
         retire(&mut front);
         check().unwrap();

@@ -253,6 +253,9 @@ fn without_addresses_for_huge_pages_small_ones_do() {
 #[test]
 fn a_huge_page_is_no_reason_to_refuse() {
     alone(|| {
+        // What the first mapping of a process needs beside is there.
+        free_shared(take(None, plain(2 << 20, 1)).unwrap());
+        trim();
         for bytes in [3 << 20, 6 << 20, 11 << 20] {
             limit_addresses(addresses() + bytes as u64 + (1 << 20));
             let p = take(None, plain(bytes, bytes)).unwrap();
