@@ -602,19 +602,21 @@ fn pressure(v: &mut Vec<Bench>) {
         ("256k", 262_144, "256 KiB"),
         ("4m", 4_194_304, "4 MiB"),
     ] {
-        v.push(repeated(
-            (0, 3),
-            workload(
-                "pressure",
-                &format!("pressure-{name}"),
-                &format!(
-                    "a burst of {about} blocks is freed where memory is short: what of a mapped file is read again?"
+        for (which, bursts, before) in [("", 1, "a burst"), ("-again", 60, "60 bursts")] {
+            v.push(repeated(
+                (0, 3),
+                workload(
+                    "pressure",
+                    &format!("pressure-{name}{which}"),
+                    &format!(
+                        "{before} of {about} blocks, freed where memory is short: what of a file is read again?"
+                    ),
+                    "pressure",
+                    &format!("{block} {bursts} 1000"),
+                    &format!("{block} {bursts} 3000"),
                 ),
-                "pressure",
-                &format!("{block} 1000"),
-                &format!("{block} 3000"),
-            ),
-        ));
+            ));
+        }
     }
 }
 

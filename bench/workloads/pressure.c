@@ -1,9 +1,9 @@
-/* What free memory costs where memory is short. A burst of blocks is taken and freed; then the program lives on a file
- * that it has mapped, reads a page here and there, and takes a block now and then. File and burst do not fit into
+/* What free memory costs where memory is short. A burst of blocks is taken and freed, once or for a while twenty times
+ * a second, so that it pays to keep it; then the program lives on a file that it has mapped, reads a page here and there, and takes a block now and then. File and burst do not fit into
  * memory together: if the burst stays with the allocator, pages of the file have to be read from the disk again and
  * again.
  *
- *   pressure BLOCK MILLISECONDS
+ *   pressure BLOCK BURSTS MILLISECONDS
  *
  * The memory is that of a control group, made for the process below its own (version 1) or below the root (version 2),
  * which takes root's rights. The process moves there when it has taken its first blocks, so the allocator, which may
@@ -49,6 +49,11 @@ static void make_group(char group[PATH_MAX])
 		fclose(groups);
 	if (mkdir(group, 0700))
 		die("cannot make a control group for memory, which takes root's rights");
+	/* What is kept must not go to a swap device instead: the one or the other file is there. */
+	snprintf(file, sizeof file, "%s/memory.swap.max", group);
+	write_text(file, "0");
+	snprintf(file, sizeof file, "%s/memory.swappiness", group);
+	write_text(file, "0");
 	snprintf(file, sizeof file, "%s/%s", group, knob);
 	snprintf(limit, sizeof limit, "%d", LIMIT);
 	if (!write_text(file, limit)) {
@@ -119,14 +124,18 @@ static long read_from_disk(void)
 	return u.ru_majflt;
 }
 
-static int inside(const char *procs, size_t block, uint64_t ms)
+static int inside(const char *procs, size_t block, long bursts, uint64_t ms)
 {
 	int fd = open_file();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	some_blocks();
 	if (!write_text(procs, "0"))
 		die("cannot move to the control group");
-	burst(block);
+	for (long turn = 0; turn < bursts; turn++) {
+		if (turn)
+			usleep(50000);
+		burst(block);
+	}
 	volatile const char *file = mmap(NULL, FILE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 	if (file == MAP_FAILED || madvise((void *)file, FILE_BYTES, MADV_RANDOM))
 		die("cannot map the file");
@@ -151,12 +160,14 @@ static int inside(const char *procs, size_t block, uint64_t ms)
 
 int main(int argc, char **argv)
 {
-	if (argc > 3)
-		return inside(argv[3], (size_t)arg_long(argc, argv, 1, 1024), (uint64_t)arg_long(argc, argv, 2, 1000));
+	if (argc > 4)
+		return inside(argv[4], (size_t)arg_long(argc, argv, 1, 1024), arg_long(argc, argv, 2, 1),
+		              (uint64_t)arg_long(argc, argv, 3, 1000));
 	char group[PATH_MAX], procs[PATH_MAX + 16];
 	make_group(group);
 	snprintf(procs, sizeof procs, "%s/cgroup.procs", group);
-	char *again[] = {argv[0], (char *)arg(argc, argv, 1, "1024"), (char *)arg(argc, argv, 2, "1000"), procs, NULL};
+	char *again[] = {argv[0], (char *)arg(argc, argv, 1, "1024"), (char *)arg(argc, argv, 2, "1"),
+	                 (char *)arg(argc, argv, 3, "1000"), procs, NULL};
 	pid_t pid = vfork();
 	if (pid == 0) {
 		execv("/proc/self/exe", again);
