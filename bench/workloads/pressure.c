@@ -1,7 +1,7 @@
 /* What free memory costs where memory is short. A burst of blocks is taken and freed, once or for a while twenty times
- * a second, so that it pays to keep it; then the program lives on a file that it has mapped, reads a page here and there, and takes a block now and then. File and burst do not fit into
- * memory together: if the burst stays with the allocator, pages of the file have to be read from the disk again and
- * again.
+ * a second, so that it pays to keep it; then the program lives on a file that it has mapped, reads a page here and
+ * there, and takes a block now and then. File and burst do not fit into memory together: if the burst stays with the
+ * allocator, pages of the file have to be read from the disk again and again.
  *
  *   pressure BLOCK BURSTS MILLISECONDS
  *

@@ -366,9 +366,9 @@ impl Front {
     }
 
     /// What lies here beyond what all fronts may keep leaves, for the program has freed much since it came. Earned blocks
-    /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait: serving does not look at the clock. A place whose block is out for long is given up, too: it has
-    /// one again when the block is freed here, and perhaps another thread has done that. True if the warm budget may
-    /// be exceeded now.
+    /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait:
+    /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
+    /// the block is freed here, and perhaps another thread has done that. True if the warm budget may be exceeded now.
     pub(super) fn age(&mut self, now: u32) -> bool {
         if now == self.aged_ms {
             return false;

@@ -229,8 +229,8 @@ pub(super) unsafe fn resize(p: NonNull<u8>, cell: &WordCell, word: Word, need: u
     true
 }
 
-/// When the oldest SuperSlab with warm pages last got one, if any stand in the warm budget: to give earned ones back would
-/// not lower it.
+/// When the oldest SuperSlab with warm pages last got one, if any stand in the warm budget: to give earned ones back
+/// would not lower it.
 pub(super) fn oldest() -> Option<u32> {
     let runs = RUNS.lock();
     if runs.charged == 0 {

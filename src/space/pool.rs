@@ -4,7 +4,7 @@
 //! not break up what large ones need. Free slots that are still resident are counted in the warm
 //! budget; their SuperSlabs queue by the time when the last such slot came, and the oldest are
 //! purged, all such slots of a SuperSlab at a time, when the budget is exceeded. `large` keeps free memory
-//! in the same budget: what has lain there for longest goes first, whose it may be.
+//! in the same budget: what has lain there for longest goes first, whosever it is.
 //!
 //! Callers: `slab` (slabs), `large` (whole SuperSlabs for page runs).
 
