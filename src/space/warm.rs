@@ -1,9 +1,10 @@
 //! The warm budget: how much free memory may stay resident.
 //!
 //! Freed memory is the cheapest memory there is to hand out again, so some of it stays: a floor,
-//! which the strategy in force sets ([`crate::learn`]), plus a share of what is in use. Whoever keeps free memory adds it to [`WARM`] and gives the
-//! oldest back as soon as the sum is over [`budget`]; so a process that goes idle is already
-//! small, and no thread has to see to it.
+//! which the strategy in force sets ([`crate::learn`]), plus a share of what is in use. Whoever keeps
+//! free memory adds it to [`WARM`] and gives the oldest back as soon as the sum is over [`budget`];
+//! so a process that goes idle is already small, and no thread has to see to it. Only what lies in
+//! fronts cannot be given back by others, and what of it is too much does not count ([`counted`]).
 
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
