@@ -185,7 +185,7 @@ static KEEPER: Keeper = Keeper {
 /// When the oldest of what is kept here was last added to, if there is any.
 fn oldest() -> Option<u32> {
     match (runs::oldest(), shelf::oldest()) {
-        (Some(run), Some(mapping)) if (run.wrapping_sub(mapping) as i32) > 0 => Some(mapping),
+        (Some(run), Some(mapping)) if pool::is_before(mapping, run) => Some(mapping),
         (run, mapping) => run.or(mapping),
     }
 }

@@ -508,7 +508,7 @@ fn purge_oldest_of_all() {
 }
 
 /// Whether one time in ms is before another: they wrap.
-fn is_before(a: u32, b: u32) -> bool {
+pub(crate) fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
@@ -775,8 +775,33 @@ pub(crate) fn check() -> Result<(), &'static str> {
                 ss = (*ss).next;
             }
         }
+        pool.check_queue()
     }
-    Ok(())
+}
+
+impl Pool {
+    /// Walks the queue by age.
+    unsafe fn check_queue(&self) -> Result<(), &'static str> {
+        let (mut ss, mut before) = (self.oldest, null_mut::<SuperSlab>());
+        // SAFETY: the lock is held; the queue holds headers.
+        unsafe {
+            while !ss.is_null() {
+                if (*ss).older != before || !(*ss).queued || (*ss).dirty == 0 {
+                    return Err("a SuperSlab is in the queue by age that should not be");
+                }
+                if !before.is_null() && is_before((*ss).stamp, (*before).stamp) {
+                    return Err("the queue by age is not in order");
+                }
+                before = ss;
+                ss = (*ss).newer;
+            }
+        }
+        if self.newest == before {
+            Ok(())
+        } else {
+            Err("the queue by age does not end where it should")
+        }
+    }
 }
 
 /// In the child of a fork: if a thread that is gone held the lock, forgets what was free (it may
@@ -863,10 +888,11 @@ mod tests {
                 }
                 let first = (pool.oldest, pool.newest) == (a, b);
                 pool.insert(a, 1 << 2, 1 << 2);
-                let then = (pool.oldest, pool.newest) == (b, a);
+                let then = (pool.oldest, pool.newest) == (b, a) && pool.check_queue().is_ok();
                 pool.insert(b, 1 << 2, 0);
                 pool.remove(b, 1 << 1);
-                first && then && (pool.oldest, pool.newest) == (a, a) && !(*b).queued
+                let last = (pool.oldest, pool.newest) == (a, a) && !(*b).queued;
+                first && then && last && pool.check_queue().is_ok()
             }
         }));
     }

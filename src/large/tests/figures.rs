@@ -648,6 +648,29 @@ fn what_has_lain_for_longest_goes_first_be_it_slabs_or_runs() {
 }
 
 #[test]
+fn runs_that_were_earned_as_a_whole_are_not_asked_to_meet_the_budget() {
+    alone(|| {
+        least_strategy();
+        // What was earned may lapse before anybody looks.
+        let seen = (0..20).any(|_| {
+            for _ in 0..3 {
+                cycle_runs(4096);
+            }
+            let mut held = Vec::new();
+            while runs::charged() > 0 && held.len() < 100 {
+                held.push(take(None, plain(64 << 10, 7)).unwrap());
+            }
+            let there = runs::warm_bytes() > 0 && runs::EARNED.load(Relaxed) > 0;
+            let asked = runs::oldest().is_some();
+            held.into_iter().for_each(free_shared);
+            there && !asked
+        });
+        assert!(seen, "{:?}", counts());
+        check().unwrap();
+    });
+}
+
+#[test]
 fn runs_whose_superslabs_went_back_are_missed() {
     alone(|| {
         let cycle = || {
