@@ -33,6 +33,8 @@ const SEEN_IDLE: u32 = 1;
 /// See [`SEEN_IDLE`].
 const SEEN_OUT: u32 = 2;
 
+/// Takes that a front serves between two looks at what is kept.
+const HITS: u64 = 128;
 /// Hits, misses and evictions of fronts that are gone.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
@@ -146,6 +148,12 @@ impl Front {
             unsafe { p.write_bytes(0, need.min(touched)) };
         }
         Some(p)
+    }
+
+    /// Whether it has served so often that somebody should look what is kept meanwhile: once in a while.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        self.hits.load(Relaxed).is_multiple_of(HITS)
     }
 
     #[inline(always)]
@@ -370,7 +378,7 @@ impl Front {
     /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
     /// the block is freed here, and perhaps another thread has done that. True if the warm budget may be exceeded now.
     pub(super) fn age(&mut self, now: u32) -> bool {
-        if now == self.aged_ms {
+        if self.has_aged(now) {
             return false;
         }
         self.aged_ms = now;
@@ -402,6 +410,11 @@ impl Front {
             left = true;
         }
         left
+    }
+
+    /// Whether [`Front::age`] has looked at `now`.
+    pub(super) fn has_aged(&self, now: u32) -> bool {
+        now == self.aged_ms
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.

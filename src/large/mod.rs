@@ -106,6 +106,9 @@ pub(crate) fn take(front: Option<&mut Front>, request: Request) -> Option<NonNul
         && front::enabled()
         && let Some(p) = front.take(need, align, key, zero)
     {
+        if front.is_due() {
+            look_while_served(front);
+        }
         return Some(p);
     }
     take_shared(need, align, key, zero, site)
@@ -219,10 +222,23 @@ fn let_go(most: usize) {
 pub(crate) fn look_for_idle(front: &mut Front) {
     const AT_ONCE: usize = 16 << 20;
     let now = now();
-    if front.age(now) | runs::lapse(now) {
-        pool::meet_budget();
-    }
+    front.age(now);
+    runs::lapse(now);
+    // It may be less by now.
+    pool::meet_budget();
     let_go(AT_ONCE);
+}
+
+/// A thread whose large blocks all come from its front calls nothing else here: what it has kept of a time before would
+/// stay.
+#[cold]
+#[inline(never)]
+fn look_while_served(front: &mut Front) {
+    // The clock is coarse.
+    if !front.has_aged(now()) {
+        warm::look();
+        look_for_idle(front);
+    }
 }
 
 /// Bytes of the block at `p` that the program may use.

@@ -253,15 +253,13 @@ pub(super) fn purge_oldest() -> bool {
         }
 }
 
-/// Notes that time has passed: what was earned lapses, and counts in the budget then. True if any was there.
-pub(super) fn lapse(now: u32) -> bool {
-    if EARNED.load(Relaxed) == 0 {
-        return false;
+/// Notes that time has passed: what was earned lapses, and counts in the budget then.
+pub(super) fn lapse(now: u32) {
+    if EARNED.load(Relaxed) != 0 {
+        let mut runs = RUNS.lock();
+        runs.regret(0, now);
+        runs.recharge();
     }
-    let mut runs = RUNS.lock();
-    runs.regret(0, now);
-    runs.recharge();
-    true
 }
 
 /// Gives all warm pages and every empty SuperSlab back.

@@ -9,6 +9,9 @@
 //! * **FROZEN.** Nothing is tried any more, and windows are only watched: when requests are spread over
 //!   sizes in another way, or windows cost more than they did, it is time to LEARN again.
 //!
+//! So it is, whatever the phase, when half of what the strategy keeps has been left alone for [`IDLE_MS`], and
+//! nothing was missed: what it was good for is over, and what lower ones cost while it lasted says nothing any more.
+//!
 //! A budget of memory cannot be tried on one decision in twenty, as the original's canary was: what a
 //! decision costs comes later, and to others. So a canary has all decisions, and few windows.
 //!
@@ -29,6 +32,9 @@ const SHIFT: u32 = 250;
 const DEARER_FOR: u32 = 3;
 /// Windows that cost less than this, in ns per ms, are not worth an experiment.
 const NOTHING: u64 = 20;
+/// Time in which what is kept was not wanted, in ms, after which it is not known any more what less would cost: longer than
+/// what pays to be kept waits.
+const IDLE_MS: u64 = 3 * super::monitor::LONGEST_MS;
 /// How often something else than the best is tried, in per mille: at first, and in the end.
 const EPSILON: (u32, u32) = (100, 10);
 
@@ -75,6 +81,10 @@ pub(crate) struct Window {
     pub(crate) cost: Cost,
     /// What a GiB of free memory cost.
     pub(crate) price: u64,
+    /// How long it was, in ms.
+    pub(crate) ms: u64,
+    /// The least that stood in the warm budget at a time, in bytes: so much of it was not wanted.
+    pub(crate) least: usize,
     /// The 99th percentile of the time of a call that gave memory back, in ns; 0 if not known.
     pub(crate) p99_ns: u64,
     /// What was asked for.
@@ -130,6 +140,9 @@ pub(crate) struct Lifecycle {
     frozen_cost: u64,
     sizes: Sizes,
     dearer: u32,
+    /// For how long, in ms, nothing was missed and half of what is kept was left alone; and how much of it was.
+    idle_ms: u64,
+    idle: usize,
     epsilon: u32,
     explore: Explore,
     freezes: bool,
@@ -164,6 +177,8 @@ impl Lifecycle {
         frozen_cost: 0,
         sizes: Sizes::NONE,
         dearer: 0,
+        idle_ms: 0,
+        idle: 0,
         epsilon: EPSILON.0,
         explore: Explore::Epsilon,
         freezes: true,
@@ -236,7 +251,16 @@ impl Lifecycle {
         self.price = window.price;
         let cost = window.cost.total(window.price);
         let before = self.strategy;
+        let idle = cost >= NOTHING
+            && window.cost.missed < NOTHING
+            && window.least > strategy::floor_of(before) / 2;
+        (self.idle_ms, self.idle) = match self.idle_ms {
+            _ if !idle => (0, 0),
+            0 => (window.ms, window.least),
+            ms => (ms + window.ms, self.idle.min(window.least)),
+        };
         match self.phase {
+            _ if self.is_idle() => self.let_go(window),
             Phase::Learn => self.learn(window, cost),
             Phase::Canary => self.canary(window, cost),
             Phase::Frozen => self.watch(window, cost),
@@ -292,6 +316,28 @@ impl Lifecycle {
                 self.tried = 0;
                 self.tried_cost = 0;
             }
+        }
+    }
+
+    /// Whether half of what is kept was left alone for so long that what is known, or not asked any more, of lower
+    /// strategies is of another time.
+    fn is_idle(&self) -> bool {
+        let mut lower = self.arms[..self.strategy].iter();
+        let known = match self.phase {
+            Phase::Learn | Phase::Canary => lower.any(|arm| arm.known),
+            Phase::Frozen => lower.len() != 0,
+        };
+        known && self.idle_ms >= IDLE_MS
+    }
+
+    /// Goes on with the strategy that keeps less by what was left alone.
+    fn let_go(&mut self, window: &Window) {
+        let wanted = strategy::floor_of(self.strategy).saturating_sub(self.idle);
+        let mut lower = 0..self.strategy;
+        self.begin_again(window.sizes);
+        self.note(&window.cost);
+        if let Some(next) = lower.find(|i| strategy::floor_of(*i) >= wanted) {
+            self.strategy = next;
         }
     }
 
@@ -465,6 +511,7 @@ impl Lifecycle {
         self.proven = self.strategy;
         self.proven_p99 = 0;
         self.dearer = 0;
+        self.idle_ms = 0;
         self.epsilon = EPSILON.0;
         self.sizes = sizes;
         for arm in &mut self.arms {
@@ -504,6 +551,8 @@ mod tests {
         Window {
             cost,
             price: PRICE,
+            ms: 500,
+            least: 0,
             p99_ns: 0,
             sizes,
         }
@@ -557,6 +606,65 @@ mod tests {
         // Other requests.
         run(&mut life, 1, 20_000, 20);
         assert_eq!((life.phase, life.relearned), (Phase::Learn, 2));
+    }
+
+    /// A window of `ms` in which nothing was missed, of what `life` keeps `left` per mille was left alone.
+    fn quiet(life: &Lifecycle, ms: u64, left: usize) -> Window {
+        let kept = strategy::floor_of(life.strategy);
+        let cost = Cost {
+            kept: kept as u64,
+            ..Cost::default()
+        };
+        Window {
+            ms,
+            least: kept / 1000 * left,
+            ..window(cost, 10)
+        }
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_not_kept_for_what_it_was_good_for() {
+        for ms in [50, 500] {
+            let mut life = Lifecycle::NEW;
+            run(&mut life, 40, 20_000, 10);
+            let large = life.strategy;
+            assert!(life.phase == Phase::Frozen && large > START);
+            for _ in 0..IDLE_MS / ms - 1 {
+                life.see(&quiet(&life.clone(), ms, 900));
+            }
+            assert_eq!((life.strategy, life.relearned), (large, 0));
+            life.see(&quiet(&life.clone(), ms, 900));
+            assert!(life.strategy <= START, "{}", life.strategy);
+            for _ in 0..2 * BEST_FOR {
+                life.see(&quiet(&life.clone(), ms, 900));
+            }
+            assert_eq!((life.strategy, life.relearned), (0, 1));
+            // As good as new.
+            run(&mut life, 40, 20_000, 10);
+            assert_eq!((life.phase, life.strategy), (Phase::Frozen, large));
+        }
+        // It is wanted once in a while: before it is too late, and half of it.
+        let mut life = Lifecycle::NEW;
+        run(&mut life, 40, 20_000, 10);
+        let large = life.strategy;
+        for turn in 0..100 {
+            let left = if turn % 3 == 2 { 400 } else { 900 };
+            life.see(&quiet(&life.clone(), 500, left));
+        }
+        assert_eq!((life.strategy, life.relearned), (large, 0));
+    }
+
+    #[test]
+    fn who_learns_forgets_what_less_cost_when_it_is_not_wanted_any_more() {
+        let mut life = Lifecycle::NEW;
+        life.never_freeze();
+        run(&mut life, 40, 20_000, 10);
+        assert_eq!(life.phase, Phase::Learn);
+        for _ in 0..20 {
+            life.see(&quiet(&life.clone(), 500, 900));
+        }
+        // But for experiments, which go on.
+        assert!(life.strategy <= 1, "{}", life.strategy);
     }
 
     #[test]

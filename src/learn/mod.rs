@@ -28,7 +28,9 @@ pub(crate) mod site;
 pub(crate) mod sizes;
 pub(crate) mod strategy;
 
-pub(crate) use monitor::{give_back, missed, missed_huge, patience_huge_ms, patience_ms, tick};
+pub(crate) use monitor::{
+    give_back, look_anyway, missed, missed_huge, patience_huge_ms, patience_ms, tick,
+};
 pub(crate) use strategy::{users_floor, warm_floor};
 
 /// Milliseconds from `then` to `now` of a clock that wraps. None if `then` is up to a minute later: who waits for a lock

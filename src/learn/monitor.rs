@@ -4,7 +4,9 @@
 //! clock, and when a window is over, at what it cost. Nobody waits: if another thread is looking, it
 //! looks for both.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 
 use super::cost::{self, Cost};
 use super::lifecycle::{Explore, Lifecycle, Window};
@@ -19,7 +21,7 @@ use crate::sync::primitive::ShortLock;
 const OPERATIONS: u32 = 10_000;
 const SHORTEST_MS: u64 = 50;
 /// ... or after this long. The original waited for 2 s: most programs end before they have learned then.
-const LONGEST_MS: u64 = 500;
+pub(super) const LONGEST_MS: u64 = 500;
 /// Operations of one size between two looks at the clock.
 const LOOK_EVERY: u32 = 16;
 /// What a fault is taken to cost until one has been timed.
@@ -71,6 +73,9 @@ static PATIENCE: AtomicU32 = AtomicU32::new(FIRST_PATIENCE_MS);
 
 /// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
 static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The least that was free in the window under way, in bytes.
+static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// When the window under way began, for who wants to know without the lock.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
@@ -127,10 +132,26 @@ static MONITOR: ShortLock<Monitor> = ShortLock::new(NEW);
 #[inline]
 pub(crate) fn tick(bytes: usize, warm: usize, resident: usize) {
     if knobs::ELO.get() {
+        note_least(warm);
         let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
         if before.is_multiple_of(LOOK_EVERY) {
             look(warm, resident);
         }
+    }
+}
+
+/// Looks at the clock for a thread whose calls are all served at once, so that nothing is noted.
+pub(crate) fn look_anyway(warm: usize, resident: usize) {
+    if knobs::ELO.get() {
+        note_least(warm);
+        look(warm, resident);
+    }
+}
+
+fn note_least(warm: usize) {
+    // Two threads at once: the one or the other is noted.
+    if warm < LEAST.load(Relaxed) {
+        LEAST.store(warm, Relaxed);
     }
 }
 
@@ -195,6 +216,7 @@ fn look(warm: usize, resident: usize) {
         return;
     };
     if let Some(strategy) = monitor.look(now, cpu_ns, free, resident) {
+        LEAST.store(warm, Relaxed);
         // Under the lock, so that the pointer and the lifecycle agree.
         strategy::set(strategy);
         let tell = TELL.load(Relaxed);
@@ -391,6 +413,8 @@ impl Monitor {
                 self.kib_ms,
             ),
             price,
+            ms,
+            least: LEAST.load(Relaxed),
             p99_ns: if self.p99.count() < ENOUGH {
                 0
             } else {

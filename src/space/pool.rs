@@ -479,7 +479,7 @@ pub(crate) fn set_other(keeper: &'static Keeper) {
 
 /// Gives free memory back to the system if the budget is exceeded, oldest first, until it is met.
 pub(crate) fn meet_budget() {
-    if warm::excess() > warm::SLACK {
+    if warm::must_purge() {
         purge_oldest_of_all();
     }
 }

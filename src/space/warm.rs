@@ -180,6 +180,12 @@ pub(crate) fn excess() -> usize {
     counted().saturating_sub(budget())
 }
 
+/// Whether that is more than [`SLACK`].
+pub(crate) fn must_purge() -> bool {
+    // With little kept there is nothing to compute.
+    WARM.load(Relaxed) > SLACK as isize && excess() > SLACK
+}
+
 /// Notes that `bytes` of free resident memory are kept (or, negative, no longer).
 pub(crate) fn keep(bytes: isize) {
     WARM.fetch_add(bytes, Relaxed);
@@ -193,7 +199,17 @@ pub(crate) fn tick(bytes: usize) {
     if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
         called(os::now_ms(), warm);
     }
-    learn::tick(bytes, warm, WARM.load(Relaxed).max(0) as usize + live);
+    learn::tick(bytes, warm, resident(live));
+}
+
+/// Bytes that are in use or kept.
+fn resident(live: usize) -> usize {
+    WARM.load(Relaxed).max(0) as usize + live
+}
+
+/// Has the learning layer look at what is kept, for a thread that makes no such calls.
+pub(crate) fn look() {
+    learn::look_anyway(counted(), resident(LIVE.load(Relaxed).max(0) as usize));
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).

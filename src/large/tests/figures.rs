@@ -777,6 +777,30 @@ fn what_a_burst_left_in_the_front_of_a_thread_that_sleeps_is_not_for_others_to_p
 }
 
 #[test]
+fn a_thread_that_its_front_serves_sees_that_less_may_be_kept() {
+    alone(|| {
+        crate::base::knobs::ELO.set(false);
+        crate::learn::strategy::set(crate::learn::strategy::STRATEGIES - 1);
+        cycle_runs(16 << 10);
+        let kept = counts().warm_run_bytes;
+        assert!(kept >= 16 << 20, "{kept}");
+        let mut front = new_front();
+        cycle(&mut front, 40_000, 8);
+        // As learning would do when nobody wants it.
+        least_strategy();
+        thread::sleep(Duration::from_millis(20));
+        for _ in 0..1000 {
+            cycle(&mut front, 40_000, 8);
+        }
+        assert_eq!(front.counts().misses, 1);
+        let kept = counts().warm_run_bytes;
+        assert!(kept <= warm::budget(), "{kept}");
+        retire(&mut front);
+        check().unwrap();
+    });
+}
+
+#[test]
 fn what_a_burst_left_in_a_front_goes_when_its_thread_goes_on_with_small_blocks() {
     alone(|| {
         let mut front = front_after_a_burst();
