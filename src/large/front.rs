@@ -112,7 +112,7 @@ impl Front {
         } else if self.serves(self.last, need, align, key) {
             Some(self.last)
         } else {
-            (0..PLACES).find(|i| self.serves(*i, need, align, key))
+            self.find(need, align, key)
         };
         let Some(found) = found else {
             bump(&self.misses);
@@ -161,6 +161,33 @@ impl Front {
         let place = &self.places[i];
         let at = place.at.load(Relaxed);
         self.keys[i] == key && at != 0 && at & (align - 1) == 0 && policy::fits(place.room, need)
+    }
+
+    /// A place with a block that may serve: that of a mapping of just this size that came last, the site's own, or a
+    /// mapping of another site, which is its own from now on. Sites that pass blocks on need one more between them
+    /// then, and not one each: what nobody takes any more leaves in time.
+    fn find(&mut self, need: usize, align: usize, key: u32) -> Option<usize> {
+        let found = if self.suits(self.last, need, align) {
+            self.last
+        } else if let Some(own) = (0..PLACES).find(|i| self.serves(*i, need, align, key)) {
+            return Some(own);
+        } else {
+            (0..PLACES).find(|i| self.suits(*i, need, align))?
+        };
+        records::get(self.places[found].record)?.set_key(key);
+        self.keys[found] = key;
+        Some(found)
+    }
+
+    /// Whether the place has a mapping, of whatever site, that was made for a request like this.
+    fn suits(&self, i: usize, need: usize, align: usize) -> bool {
+        let place = &self.places[i];
+        let at = place.at.load(Relaxed);
+        place.record != 0
+            && at != 0
+            && at & (align - 1) == 0
+            && !policy::is_growing(self.keys[i])
+            && policy::is_made_for(place.room, need)
     }
 
     /// The place with the most room that a growing buffer may have.
@@ -246,7 +273,9 @@ impl Front {
     #[cold]
     fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
         let charge = block.touched();
-        if block.record() != 0 && self.age(now()) {
+        if block.record() != 0 && !self.has_aged(now()) {
+            // Blocks that come and go between fronts and the shelf are all found: nobody else would look what is not.
+            self.age(now());
             super::balance();
         }
         let earned = match block {
@@ -258,7 +287,7 @@ impl Front {
                 return false;
             }
             // What its site takes for the first time is looked at before it is kept.
-            Block::Mapping(_, record) if record.has(flag::REUSED) => record.has(flag::EARNED),
+            Block::Mapping(_, record) if record.has(flag::REUSED) => record.stays_earned(now()),
             Block::Mapping(..) => return false,
         };
         if earned {
@@ -273,7 +302,7 @@ impl Front {
                 let Some(i) = self.oldest_earned(bound) else {
                     return false;
                 };
-                self.evict(i);
+                self.dismiss(i);
             }
         } else if charge > policy::FRONT_BYTES {
             return false;
@@ -369,20 +398,19 @@ impl Front {
         if let Some(i) = full.and_then(|bound| self.oldest_earned(bound))
             && self.ticks_since(i) >= STALE
         {
-            self.evict(i);
+            self.dismiss(i);
         }
     }
 
     /// What lies here beyond what all fronts may keep leaves, for the program has freed much since it came. Earned blocks
     /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait:
     /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
-    /// the block is freed here, and perhaps another thread has done that. True if the warm budget may be exceeded now.
-    pub(super) fn age(&mut self, now: u32) -> bool {
+    /// the block is freed here, and perhaps another thread has done that.
+    pub(super) fn age(&mut self, now: u32) {
         if self.has_aged(now) {
-            return false;
+            return;
         }
         self.aged_ms = now;
-        let mut left = false;
         for i in 0..PLACES {
             let place = &mut self.places[i];
             if !place.earned && (place.charge == 0 || place.at.load(Relaxed) != 0) {
@@ -398,8 +426,7 @@ impl Front {
                 place.tick |= seen;
                 place.seen_ms = now;
             } else if now.wrapping_sub(place.seen_ms) > most {
-                self.evict(i);
-                left = true;
+                self.dismiss(i);
             }
         }
         while self.kept > policy::FRONT_LEAST
@@ -407,14 +434,24 @@ impl Front {
             && let Some(i) = self.oldest_unearned()
         {
             self.evict(i);
-            left = true;
         }
-        left
     }
 
     /// Whether [`Front::age`] has looked at `now`.
     pub(super) fn has_aged(&self, now: u32) -> bool {
         now == self.aged_ms
+    }
+
+    /// As [`Self::evict`], of a block that has to be earned again to be kept as earned.
+    fn dismiss(&mut self, i: usize) {
+        let place = &self.places[i];
+        if place.earned
+            && place.at.load(Relaxed) != 0
+            && let Some(record) = records::get(place.record)
+        {
+            record.put(flag::EARNED, false);
+        }
+        self.evict(i);
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.

@@ -115,6 +115,12 @@ pub(super) fn fits(room: usize, need: usize) -> bool {
     room >= need && room - need <= need / 8 + PAGE
 }
 
+/// Whether a mapping of `room` bytes is what would be mapped for a request of `need`.
+pub(super) fn is_made_for(room: usize, need: usize) -> bool {
+    let mapped = mapped(need);
+    room == mapped || room == huge_mapped(mapped)
+}
+
 /// As [`fits`], for a site whose sizes vary: a third may be surplus. Fresh pages would cost more.
 pub(super) fn fits_loosely(room: usize, need: usize) -> bool {
     room >= need && room - need <= need / 2

@@ -12,6 +12,7 @@ use core::sync::atomic::{
 };
 
 use crate::base::SLOT;
+use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::space::map::Entry;
 use crate::space::meta;
 
@@ -110,7 +111,7 @@ fields! {
     touched set_touched usize;
     /// The call site's key.
     key set_key u32;
-    /// When it was cached.
+    /// When it was cached, or taken out of a cache.
     stamp set_stamp u32;
 }
 
@@ -147,6 +148,11 @@ impl Record {
         let flags = self.flags.load(Relaxed);
         self.flags
             .store(if on { flags | mask } else { flags & !mask }, Relaxed);
+    }
+
+    /// Whether the block, which is freed at `now`, is to be kept as earned because it lately was.
+    pub(super) fn stays_earned(&self, now: u32) -> bool {
+        self.has(flag::EARNED) && learn::since(now, self.stamp()) <= LONGEST_PATIENCE_MS
     }
 
     /// Bytes that it counts for: in the budget while cached; as unproven before that, or while it is lent.

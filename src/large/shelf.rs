@@ -232,6 +232,7 @@ pub(super) fn take(
         shelf.remove(n, record);
         shelf.sites.at(key, bin).hit(now, record.has(flag::EARNED));
         record.put(flag::REUSED, true);
+        record.set_stamp(now);
         record.set_key(key);
         return Some(Found::Kept(n));
     }
@@ -428,7 +429,9 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let budget = warm::budget();
     let room = warm::counted() + charge <= budget;
     // Older memory makes room, if need be.
-    let earned = !room && credit > 0 && charge <= earned_block;
+    // It has been earned before, perhaps by another site, which passes blocks on to this one.
+    let on_credit = credit > 0 || !growing && record.stays_earned(now);
+    let earned = !room && on_credit && charge <= earned_block;
     // The next one of a site that has just proved to be dense shall have huge pages, and of one whose buffers grow so
     // far.
     let next_is_huge = if growing {

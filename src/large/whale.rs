@@ -26,8 +26,9 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u
                 || record.has(flag::FILLED) && lent::may_be(record.touched(), need);
             may.then_some(3)
         } else {
-            policy::fits(record.mapped(), policy::mapped(need))
-                .then(|| if record.key() == key { 2 } else { 1 })
+            let room = record.mapped();
+            let best = record.key() == key || policy::is_made_for(room, need);
+            policy::fits(room, policy::mapped(need)).then_some(if best { 2 } else { 1 })
         }
     };
     bins.find(need, limit, if grows { 3 } else { 2 }, rank)

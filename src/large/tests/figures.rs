@@ -37,6 +37,8 @@ fn a_loop_that_takes_touches_and_gives_faults_only_at_first() {
             assert!(faults() - start - first < 20, "{bytes}: faults go on");
             assert!(first <= most, "{bytes}: {first} faults at first");
             retire(&mut front);
+            // It would leave in the course of the next loop.
+            trim();
         }
         check().unwrap();
     });
@@ -862,6 +864,92 @@ fn what_was_not_worth_keeping_is_not_missed() {
         });
         assert!(tried);
         retire(&mut front);
+        check().unwrap();
+    });
+}
+
+/// Blocks are passed on from one site to the next, as images are from stage to stage; a third site takes smaller ones.
+/// The two need one spare between them.
+#[test]
+fn sites_that_pass_blocks_on_share_what_is_kept() {
+    // Two lie in a front at first, which all fit into; none, and they do not; there is no front.
+    for (large, small, in_front) in [(6, 4, Some(2)), (12, 8, Some(0)), (12, 8, None)] {
+        let (large, small, with_front) = (large << 20, small << 20, in_front.is_some());
+        alone(|| {
+            least_strategy();
+            let mut front = new_front();
+            let pass = |front: &mut Front, site, bytes, old: Option<NonNull<u8>>| {
+                let p = take(with_front.then_some(&mut *front), plain(bytes, site)).unwrap();
+                touch(p, bytes);
+                match old {
+                    Some(old) if with_front => free(front, old),
+                    Some(old) => free_shared(old),
+                    None => {}
+                }
+                Some(p)
+            };
+            let mut held = [None; 3];
+            let mut turn = |front: &mut Front| {
+                let sites = [(8, large), (16, large), (24, small)];
+                for (old, (site, bytes)) in held.iter_mut().zip(sites) {
+                    *old = pass(front, site, bytes, *old);
+                }
+            };
+            turn(&mut front);
+            // Each has one that is free.
+            let both = (0..20).any(|_| {
+                let spare = [8, 16].map(|site| pass(&mut front, site, large, None));
+                for p in spare.into_iter().flatten() {
+                    if with_front {
+                        free(&mut front, p);
+                    } else {
+                        free_shared(p);
+                    }
+                }
+                counts().earned_bytes >= 2 * large
+                    && in_front.is_none_or(|n| front.counts().large_blocks >= n)
+            });
+            assert!(both, "{:?}", counts());
+            // What nobody takes leaves in time. Who is kept from running begins again.
+            let settled = (0..20).any(|_| {
+                for _ in 0..40 {
+                    turn(&mut front);
+                    thread::sleep(Duration::from_millis(2));
+                }
+                let (before, calls) = (faults(), os_calls());
+                for _ in 0..20 {
+                    turn(&mut front);
+                }
+                (faults(), os_calls()) == (before, calls) && counts().earned_bytes < 2 * large
+            });
+            assert!(settled, "{:?}", counts());
+            retire(&mut front);
+            check().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_block_that_was_out_for_long_has_to_be_earned_again() {
+    alone(|| {
+        least_strategy();
+        let bytes = 6 << 20;
+        let earned = (0..20).any(|_| {
+            let p = take(None, plain(bytes, 8)).unwrap();
+            touch(p, bytes);
+            free_shared(p);
+            counts().earned_bytes >= bytes
+        });
+        assert!(earned, "{:?}", counts());
+        // It counts from when it was taken, not from when it was kept.
+        let long = crate::learn::monitor::LONGEST_PATIENCE_MS + 100;
+        thread::sleep(Duration::from_millis(long.into()));
+        let p = take(None, plain(bytes, 16)).unwrap();
+        let Block::Mapping(_, record) = block_at(p) else {
+            panic!("not a mapping");
+        };
+        assert!(record.stays_earned(now()) && !record.stays_earned(now() + long));
+        free_shared(p);
         check().unwrap();
     });
 }
