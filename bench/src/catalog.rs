@@ -112,6 +112,7 @@ pub(crate) fn all() -> Vec<Bench> {
     memory(&mut v);
     lifetimes(&mut v);
     pressure(&mut v);
+    history(&mut v);
     applications(&mut v);
     for program in programs::ALL {
         v.push(Bench {
@@ -617,6 +618,30 @@ fn pressure(v: &mut Vec<Bench>) {
                 ),
             ));
         }
+    }
+}
+
+/// Whether what a program did before makes slow what it does now.
+fn history(v: &mut Vec<Bench>) {
+    for (order, about) in [
+        ("fifo", "first first"),
+        ("lifo", "last first"),
+        ("random", "in random order"),
+        ("half", "every other one"),
+    ] {
+        v.push(repeated(
+            (0, 3),
+            workload(
+                "history",
+                &format!("history-{order}"),
+                &format!(
+                    "40 MiB of blocks of one size are freed {about}, then others are used: slower than in a new process?"
+                ),
+                "history",
+                order,
+                order,
+            ),
+        ));
     }
 }
 

@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("fit.c", include_str!("../workloads/fit.c")),
     ("grow.c", include_str!("../workloads/grow.c")),
     ("handoff.c", include_str!("../workloads/handoff.c")),
+    ("history.c", include_str!("../workloads/history.c")),
     ("hot.c", include_str!("../workloads/hot.c")),
     ("instr.c", include_str!("../workloads/instr.c")),
     ("larson.c", include_str!("../workloads/larson.c")),
