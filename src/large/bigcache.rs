@@ -2,20 +2,21 @@
 //!
 //! A program that takes a buffer at one place takes the like of it there again. The block that the
 //! same site gave is a good match: as large, and touched in the same way. One that was made for a request of this size is
-//! as good, whoever gave it: the last one freed serves, and what sites that pass blocks on do not need leaves in time.
+//! as good, whoever gave it, for a site that touches all of its blocks: the last one freed serves, and what sites that pass
+//! blocks on do not need leaves in time.
 
 use super::policy;
 use super::records::Record;
 use super::store::Bins;
 
-/// A block for `need` bytes.
-pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u32> {
+/// A block for `need` bytes; `dense`: the site is known to touch all of its blocks.
+pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32, dense: bool) -> Option<u32> {
     let rank = |record: &Record| {
         let (room, own) = (record.mapped(), record.key() == key);
         if !record.address().is_multiple_of(align) {
             None
         } else if policy::fits(room, policy::mapped(need)) {
-            let best = own || policy::is_made_for(room, need);
+            let best = own || dense && policy::is_made_for(room, need);
             Some(if best { 3 } else { 1 })
         } else {
             (own && policy::fits_loosely(room, need)).then_some(2)

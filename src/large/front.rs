@@ -1,6 +1,6 @@
 //! The front of one thread: a few freed blocks, found again without a lock or a system call.
 //!
-//! A block is found by the call site that took it and by its size. A place keeps its charge in the
+//! A block is found by its size, and by the call site that took it or, of mappings, that takes the like of it. A place keeps its charge in the
 //! budgets while its block is out, so taking and giving in turns touches no shared word: the charge
 //! moves only when a place is given to another block.
 //!
@@ -13,7 +13,7 @@ use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
-use super::{direct, lent, now, runs, shelf};
+use super::{direct, lent, now, runs, shelf, sites};
 use crate::base::{PAGE, knobs};
 use crate::learn::monitor::LONGEST_PATIENCE_MS;
 use crate::space::warm;
@@ -112,7 +112,7 @@ impl Front {
         } else if self.serves(self.last, need, align, key) {
             Some(self.last)
         } else {
-            self.find(need, align, key)
+            self.find(need, align, key, zero)
         };
         let Some(found) = found else {
             bump(&self.misses);
@@ -163,13 +163,18 @@ impl Front {
         self.keys[i] == key && at != 0 && at & (align - 1) == 0 && policy::fits(place.room, need)
     }
 
-    /// A place with a block that may serve: that of a mapping of just this size that came last, the site's own, or a
-    /// mapping of another site, which is its own from now on. Sites that pass blocks on need one more between them
-    /// then, and not one each: what nobody takes any more leaves in time.
-    fn find(&mut self, need: usize, align: usize, key: u32) -> Option<usize> {
+    /// A place with a block that may serve: that of a mapping of just this size which lay down or served last, the site's
+    /// own, or a mapping of another site, which is its own from now on. Sites that pass blocks on need one more between
+    /// them then, and not one each: what nobody takes any more leaves in time. Only if it is known that the site touches
+    /// all of its blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same.
+    fn find(&mut self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
+        let own = |this: &Self| (0..PLACES).find(|i| this.serves(*i, need, align, key));
+        if zero || !sites::may_be_dense(key, need) {
+            return own(self);
+        }
         let found = if self.suits(self.last, need, align) {
             self.last
-        } else if let Some(own) = (0..PLACES).find(|i| self.serves(*i, need, align, key)) {
+        } else if let Some(own) = own(self) {
             return Some(own);
         } else {
             (0..PLACES).find(|i| self.suits(*i, need, align))?
@@ -287,7 +292,7 @@ impl Front {
                 return false;
             }
             // What its site takes for the first time is looked at before it is kept.
-            Block::Mapping(_, record) if record.has(flag::REUSED) => record.stays_earned(now()),
+            Block::Mapping(_, record) if record.has(flag::REUSED) => record.has(flag::EARNED),
             Block::Mapping(..) => return false,
         };
         if earned {

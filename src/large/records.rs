@@ -46,7 +46,8 @@ pub(super) mod flag {
     pub(crate) const HUGE: u32 = 1;
     /// It came out of a cache: its site takes such blocks again and again.
     pub(crate) const REUSED: u32 = 2;
-    /// Its warm memory is charged to what sites have earned, not to the warm budget.
+    /// Its warm memory is charged to what sites have earned, not to the warm budget; of a live block, it was when it was
+    /// taken out of a cache.
     pub(crate) const EARNED: u32 = 4;
     /// It is in the Whale cache, not in BigCache.
     pub(crate) const WHALE: u32 = 8;
@@ -56,6 +57,8 @@ pub(super) mod flag {
     pub(crate) const FILLED: u32 = 32;
     /// A growing buffer has it, with more than it has grown into: see `lent`.
     pub(crate) const LENT: u32 = 64;
+    /// It was kept as earned although its site had no credit, because it had been before: none comes back with it.
+    pub(crate) const CARRIED: u32 = 128;
 }
 
 /// A range of addresses.
@@ -150,7 +153,7 @@ impl Record {
             .store(if on { flags | mask } else { flags & !mask }, Relaxed);
     }
 
-    /// Whether the block, which is freed at `now`, is to be kept as earned because it lately was.
+    /// Whether the block, which is freed at `now`, was earned when it was taken out of a cache, and that was lately.
     pub(super) fn stays_earned(&self, now: u32) -> bool {
         self.has(flag::EARNED) && learn::since(now, self.stamp()) <= LONGEST_PATIENCE_MS
     }

@@ -10,7 +10,7 @@ use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::ranges::Ranges;
 use super::records::{self, By, List, Numbers, Record, State, flag};
-use super::sites::Sites;
+use super::sites::{self, Sites};
 use super::store::Cache;
 use super::{audit, bigcache, book, now, whale};
 use crate::base::{SLOT, SUPERSLAB, align_up, knobs};
@@ -69,16 +69,6 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
 
 /// What is assumed of blocks while nobody looks at them (`HAKMEM_DENSITY`).
 pub(crate) static ASSUME_DENSE: AtomicBool = AtomicBool::new(false);
-
-/// What is known of a site is known for each doubling of its sizes; growing buffers pass through all.
-fn site_bin(key: u32, mapped: usize) -> usize {
-    if policy::is_growing(key) {
-        0
-    } else {
-        // As `direct` rounds it: the same bin for what was asked for and for what was mapped.
-        policy::bin(policy::huge_mapped(mapped)) / 8 + 1
-    }
-}
 
 /// For how long, in ms, a block of `mapped` bytes that is free may wait, or may have been away, for keeping it to be
 /// right.
@@ -184,7 +174,7 @@ impl Shelf {
         }
         let site = self
             .sites
-            .at(record.key(), site_bin(record.key(), record.mapped()));
+            .at(record.key(), sites::bin(record.key(), record.mapped()));
         if record.has(flag::EARNED) && waited_in_vain(record, now) {
             site.wasted();
         }
@@ -194,18 +184,26 @@ impl Shelf {
         Some((n, record))
     }
 
-    fn find(&mut self, need: usize, align: usize, key: u32) -> Option<u32> {
+    /// Notes how densely a freed block of a site was touched.
+    fn looked(&mut self, key: u32, bin: usize, density: Density) {
+        let site = self.sites.at(key, bin);
+        site.looked(density);
+        sites::note_density(key, bin, site.density);
+    }
+
+    /// A kept block; `dense`: the site is known to touch all of its blocks.
+    fn find(&mut self, need: usize, align: usize, key: u32, dense: bool) -> Option<u32> {
         if self.kept == 0 {
             return None;
         }
         // In what BigCache has a buffer could not grow.
         if !policy::is_growing(key)
-            && let Some(n) = bigcache::find(&self.big.bins, need, align, key)
+            && let Some(n) = bigcache::find(&self.big.bins, need, align, key, dense)
         {
             self.big.hits += 1;
             return Some(n);
         }
-        let n = whale::find(&self.whale.bins, need, align, key)?;
+        let n = whale::find(&self.whale.bins, need, align, key, dense)?;
         self.whale.hits += 1;
         Some(n)
     }
@@ -222,15 +220,17 @@ pub(super) fn take(
     let now = now();
     warm::tick(mapped);
     let mut shelf = SHELF.lock();
-    let bin = site_bin(key, mapped);
+    let bin = sites::bin(key, mapped);
     let density = density(shelf.sites.at(key, bin));
     // Clearing a block that is used sparsely would make all of it resident.
-    if (!zero || density == Density::Dense)
-        && let Some(n) = shelf.find(need, align, key)
+    let dense = density == Density::Dense;
+    if (!zero || dense)
+        && let Some(n) = shelf.find(need, align, key, dense)
         && let Some(record) = records::get(n)
     {
         shelf.remove(n, record);
-        shelf.sites.at(key, bin).hit(now, record.has(flag::EARNED));
+        let returns = record.has(flag::EARNED) && !record.has(flag::CARRIED);
+        shelf.sites.at(key, bin).hit(now, returns);
         record.put(flag::REUSED, true);
         record.set_stamp(now);
         record.set_key(key);
@@ -249,7 +249,7 @@ pub(super) fn take(
     let large = need >= policy::WHALE_MIN
         || growing && need > policy::RUN_MAX && shelf.sites.at(key, bin).comes_to(SUPERSLAB);
     let may_be_huge = large && knobs::THP.get() && !crowded;
-    let dense_huge = may_be_huge && density == Density::Dense;
+    let dense_huge = may_be_huge && dense;
     let resident = match (dense_huge, growing) {
         (false, _) => need,
         (true, false) => policy::huge_mapped(policy::mapped(need)),
@@ -288,8 +288,7 @@ pub(super) fn take(
             return Some(Found::Range(n));
         }
     }
-    let populate =
-        huge == 0 && density == Density::Dense && need <= policy::BIG_MAX && knobs::POPULATE.get();
+    let populate = huge == 0 && dense && need <= policy::BIG_MAX && knobs::POPULATE.get();
     let Some(n) = shelf.numbers.take() else {
         shelf.unproven -= unproven;
         return None;
@@ -332,9 +331,11 @@ fn density(site: &Site) -> Density {
 
 /// Whether somebody should look how densely the freed block of `record` was touched.
 pub(super) fn unknown(record: &Record) -> bool {
-    let bin = site_bin(record.key(), record.mapped());
+    let bin = sites::bin(record.key(), record.mapped());
+    // In a block that was used before another site may have touched more.
     record.has(flag::UNPROVEN)
-        || density(SHELF.lock().sites.at(record.key(), bin)) == Density::Unknown
+        || !record.has(flag::REUSED)
+            && density(SHELF.lock().sites.at(record.key(), bin)) == Density::Unknown
 }
 
 /// The credit of a site, of all its sizes, and how densely it touches them.
@@ -385,8 +386,8 @@ pub(crate) fn teach(lesson: &Lesson, address: usize) {
     let now = now();
     book::enter(lesson.key, address);
     let mut shelf = SHELF.lock();
+    shelf.looked(lesson.key, lesson.bin.into(), lesson.density);
     let site = shelf.sites.at(lesson.key, lesson.bin.into());
-    site.looked(lesson.density);
     site.grant(now, lesson.credit);
 }
 
@@ -398,15 +399,14 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let earned_block = warm::of_limit(policy::EARNED_BLOCK);
     let mut shelf = SHELF.lock();
     let key = record.key();
-    let bin = site_bin(key, mapped);
+    let bin = sites::bin(key, mapped);
     if record.has(flag::UNPROVEN) {
         record.put(flag::UNPROVEN, false);
         shelf.unproven = shelf.unproven.saturating_sub(record.charge());
         shelf.distrust |= looked == Some(Density::Sparse);
     }
-    let site = shelf.sites.at(key, bin);
     if let Some(density) = looked {
-        site.looked(density);
+        shelf.looked(key, bin, density);
         let dense = u32::from(density == Density::Dense);
         shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
     }
@@ -428,10 +428,10 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let charge = record.touched();
     let budget = warm::budget();
     let room = warm::counted() + charge <= budget;
-    // Older memory makes room, if need be.
     // It has been earned before, perhaps by another site, which passes blocks on to this one.
-    let on_credit = credit > 0 || !growing && record.stays_earned(now);
-    let earned = !room && on_credit && charge <= earned_block;
+    let carried = credit == 0 && !growing && record.stays_earned(now);
+    // Older memory makes room, if need be.
+    let earned = !room && (credit > 0 || carried) && charge <= earned_block;
     // The next one of a site that has just proved to be dense shall have huge pages, and of one whose buffers grow so
     // far.
     let next_is_huge = if growing {
@@ -456,6 +456,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         if earned {
             shelf.sites.at(key, bin).spend(now);
         }
+        record.put(flag::CARRIED, carried);
         shelf.insert(n, record, whale, earned, charge, now);
     } else if worth_keeping {
         shelf.sites.at(key, bin).gave_back(now);

@@ -9,8 +9,8 @@ use super::policy;
 use super::records::{Record, flag};
 use super::store::Bins;
 
-/// A block for `need` bytes.
-pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u32> {
+/// A block for `need` bytes; `dense`: the site is known to touch all of its blocks.
+pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32, dense: bool) -> Option<u32> {
     let grows = policy::is_growing(key);
     let limit = if grows {
         usize::MAX
@@ -27,7 +27,7 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32) -> Option<u
             may.then_some(3)
         } else {
             let room = record.mapped();
-            let best = record.key() == key || policy::is_made_for(room, need);
+            let best = record.key() == key || dense && policy::is_made_for(room, need);
             policy::fits(room, policy::mapped(need)).then_some(if best { 2 } else { 1 })
         }
     };

@@ -19,6 +19,7 @@
 
 use super::cost::Cost;
 use super::elo::{self, Outcome};
+use super::monitor::{LONGEST_MS, LONGEST_PATIENCE_MS};
 use super::sizes::Sizes;
 use super::strategy::{self, START, STRATEGIES};
 
@@ -33,8 +34,11 @@ const DEARER_FOR: u32 = 3;
 /// Windows that cost less than this, in ns per ms, are not worth an experiment.
 const NOTHING: u64 = 20;
 /// Time in which what is kept was not wanted, in ms, after which it is not known any more what less would cost: longer than
-/// what pays to be kept waits.
-const IDLE_MS: u64 = 3 * super::monitor::LONGEST_MS;
+/// what went back can be missed, and a window.
+const IDLE_MS: u64 = 2 * LONGEST_PATIENCE_MS as u64 + LONGEST_MS;
+/// Each time that was so it takes twice as long, up to so many times, as long as requests stay the same: who was wrong
+/// does not go on like that.
+const IDLE_MOST: u64 = 64;
 /// How often something else than the best is tried, in per mille: at first, and in the end.
 const EPSILON: (u32, u32) = (100, 10);
 
@@ -143,6 +147,8 @@ pub(crate) struct Lifecycle {
     /// For how long, in ms, nothing was missed and half of what is kept was left alone; and how much of it was.
     idle_ms: u64,
     idle: usize,
+    /// How long that has to be.
+    idle_after: u64,
     epsilon: u32,
     explore: Explore,
     freezes: bool,
@@ -179,6 +185,7 @@ impl Lifecycle {
         dearer: 0,
         idle_ms: 0,
         idle: 0,
+        idle_after: IDLE_MS,
         epsilon: EPSILON.0,
         explore: Explore::Epsilon,
         freezes: true,
@@ -251,7 +258,8 @@ impl Lifecycle {
         self.price = window.price;
         let cost = window.cost.total(window.price);
         let before = self.strategy;
-        let idle = cost >= NOTHING
+        let idle = before > 0
+            && cost >= NOTHING
             && window.cost.missed < NOTHING
             && window.least > strategy::floor_of(before) / 2;
         (self.idle_ms, self.idle) = match self.idle_ms {
@@ -265,14 +273,17 @@ impl Lifecycle {
             Phase::Canary => self.canary(window, cost),
             Phase::Frozen => self.watch(window, cost),
         }
-        self.changes += u64::from(before != self.strategy);
+        if before != self.strategy {
+            self.changes += 1;
+            self.idle_ms = 0;
+        }
     }
 
     fn learn(&mut self, window: &Window, cost: u64) {
         if self.sizes == Sizes::NONE {
             self.sizes = window.sizes;
         } else if self.sizes.differ(&window.sizes, SHIFT) {
-            self.begin_again(window.sizes);
+            self.requests_changed(window.sizes);
         } else {
             self.sizes.add(&window.sizes);
         }
@@ -327,13 +338,14 @@ impl Lifecycle {
             Phase::Learn | Phase::Canary => lower.any(|arm| arm.known),
             Phase::Frozen => lower.len() != 0,
         };
-        known && self.idle_ms >= IDLE_MS
+        known && self.idle_ms >= self.idle_after
     }
 
     /// Goes on with the strategy that keeps less by what was left alone.
     fn let_go(&mut self, window: &Window) {
         let wanted = strategy::floor_of(self.strategy).saturating_sub(self.idle);
         let mut lower = 0..self.strategy;
+        self.idle_after = (2 * self.idle_after).min(IDLE_MOST * IDLE_MS);
         self.begin_again(window.sizes);
         self.note(&window.cost);
         if let Some(next) = lower.find(|i| strategy::floor_of(*i) >= wanted) {
@@ -465,7 +477,7 @@ impl Lifecycle {
         let dearer = worse(self.tried_cost / u64::from(self.tried), before.max(NOTHING));
         let slower = self.proven_p99 != 0 && worse(window.p99_ns, self.proven_p99);
         if self.sizes.differ(&window.sizes, SHIFT) {
-            return self.begin_again(window.sizes);
+            return self.requests_changed(window.sizes);
         }
         if self.tried < BEST_FOR {
             return;
@@ -493,16 +505,28 @@ impl Lifecycle {
     }
 
     fn watch(&mut self, window: &Window, cost: u64) {
+        if self.sizes == Sizes::NONE {
+            // It froze while nobody asked for anything.
+            self.sizes = window.sizes;
+        }
         let dearer = worse(cost, self.frozen_cost.max(NOTHING));
         self.dearer = if dearer { self.dearer + 1 } else { 0 };
-        if self.sizes.differ(&window.sizes, SHIFT) || self.dearer >= DEARER_FOR {
+        if self.sizes.differ(&window.sizes, SHIFT) {
+            self.requests_changed(window.sizes);
+            self.learn(window, cost);
+        } else if self.dearer >= DEARER_FOR {
             self.begin_again(window.sizes);
             self.learn(window, cost);
         }
     }
 
-    /// Requests have changed: what strategies cost before cannot be compared. Ratings keep half of what
-    /// they were worth.
+    /// Requests are spread over sizes in another way.
+    fn requests_changed(&mut self, sizes: Sizes) {
+        self.idle_after = IDLE_MS;
+        self.begin_again(sizes);
+    }
+
+    /// What strategies cost before cannot be compared any more. Ratings keep half of what they were worth.
     fn begin_again(&mut self, sizes: Sizes) {
         self.phase = Phase::Learn;
         self.relearned += 1;
@@ -648,10 +672,49 @@ mod tests {
         run(&mut life, 40, 20_000, 10);
         let large = life.strategy;
         for turn in 0..100 {
-            let left = if turn % 3 == 2 { 400 } else { 900 };
+            let left = if turn % 5 == 4 { 400 } else { 900 };
             life.see(&quiet(&life.clone(), 500, left));
         }
         assert_eq!((life.strategy, life.relearned), (large, 0));
+    }
+
+    #[test]
+    fn who_lets_go_in_vain_does_so_less_and_less() {
+        let mut life = Lifecycle::NEW;
+        run(&mut life, 40, 20_000, 10);
+        let large = life.strategy;
+        let mut waited = Vec::new();
+        for _ in 0..4 {
+            let mut windows = 0;
+            while life.strategy == large {
+                life.see(&quiet(&life.clone(), 500, 900));
+                windows += 1;
+            }
+            waited.push(windows);
+            run(&mut life, 40, 20_000, 10);
+            assert_eq!((life.phase, life.strategy), (Phase::Frozen, large));
+        }
+        let least = IDLE_MS / 500;
+        assert_eq!(waited, [1, 2, 4, 8].map(|times| times * least));
+        // Other requests are another matter.
+        run(&mut life, 40, 20_000, 20);
+        assert_eq!((life.strategy, life.idle_after), (large, IDLE_MS));
+    }
+
+    #[test]
+    fn what_froze_while_nobody_asked_for_anything_follows_a_change_of_sizes() {
+        let mut life = Lifecycle::NEW;
+        for _ in 0..20 {
+            life.see(&Window {
+                sizes: Sizes::NONE,
+                ..window(Cost::default(), 0)
+            });
+        }
+        assert_eq!(life.phase, Phase::Frozen);
+        for bin in [10, 20] {
+            run(&mut life, 1, 600, bin);
+        }
+        assert_eq!((life.phase, life.relearned), (Phase::Learn, 1));
     }
 
     #[test]

@@ -74,7 +74,7 @@ static PATIENCE: AtomicU32 = AtomicU32::new(FIRST_PATIENCE_MS);
 /// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
 static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// The least that was free in the window under way, in bytes.
+/// The least that was [`Holds::left_alone`] in the window under way.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// When the window under way began, for who wants to know without the lock.
@@ -128,30 +128,41 @@ const NEW: Monitor = Monitor {
 
 static MONITOR: ShortLock<Monitor> = ShortLock::new(NEW);
 
-/// Notes that `bytes` were taken or given, while `warm` bytes are free as a whole, of `resident` in all.
+/// What a process has at a time, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Holds {
+    /// Free as a whole, as the budget counts it.
+    pub(crate) warm: usize,
+    /// What of that anybody may take: what lies in fronts counts there while it is in use, too.
+    pub(crate) left_alone: usize,
+    /// In use or free.
+    pub(crate) resident: usize,
+}
+
+/// Notes that `bytes` were taken or given, by a process that `holds` so much.
 #[inline]
-pub(crate) fn tick(bytes: usize, warm: usize, resident: usize) {
+pub(crate) fn tick(bytes: usize, holds: Holds) {
     if knobs::ELO.get() {
-        note_least(warm);
+        note_least(holds.left_alone);
         let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
         if before.is_multiple_of(LOOK_EVERY) {
-            look(warm, resident);
+            look(holds);
         }
     }
 }
 
 /// Looks at the clock for a thread whose calls are all served at once, so that nothing is noted.
-pub(crate) fn look_anyway(warm: usize, resident: usize) {
+pub(crate) fn look_anyway(holds: Holds) {
     if knobs::ELO.get() {
-        note_least(warm);
-        look(warm, resident);
+        note_least(holds.left_alone);
+        look(holds);
     }
 }
 
-fn note_least(warm: usize) {
-    // Two threads at once: the one or the other is noted.
-    if warm < LEAST.load(Relaxed) {
-        LEAST.store(warm, Relaxed);
+fn note_least(left_alone: usize) {
+    // Seldom: a locked operation in each tick would cost.
+    if left_alone < LEAST.load(Relaxed) {
+        LEAST.fetch_min(left_alone, Relaxed);
     }
 }
 
@@ -202,21 +213,21 @@ fn free_beside() -> usize {
 
 #[cold]
 #[inline(never)]
-fn look(warm: usize, resident: usize) {
+fn look(holds: Holds) {
     let now = os::now_ms();
     if now == LOOKED.swap(now, Relaxed) {
         // The clock is coarse: it has been looked at since it changed.
         return;
     }
-    let free = warm + free_beside();
+    let free = holds.warm + free_beside();
     // No system call under the lock; often nobody needs it.
     let may_end = now.saturating_sub(BEGAN.load(Relaxed)) >= SHORTEST_MS;
     let cpu_ns = if may_end { os::process_ns() } else { 0 };
     let Some(mut monitor) = MONITOR.try_lock() else {
         return;
     };
-    if let Some(strategy) = monitor.look(now, cpu_ns, free, resident) {
-        LEAST.store(warm, Relaxed);
+    if let Some(strategy) = monitor.look(now, cpu_ns, free, holds.resident) {
+        LEAST.store(holds.left_alone, Relaxed);
         // Under the lock, so that the pointer and the lifecycle agree.
         strategy::set(strategy);
         let tell = TELL.load(Relaxed);
@@ -414,7 +425,8 @@ impl Monitor {
             ),
             price,
             ms,
-            least: LEAST.load(Relaxed),
+            // With a floor of the user's it says nothing of the strategy.
+            least: strategy::users_floor().map_or_else(|| LEAST.load(Relaxed), |_| 0),
             p99_ns: if self.p99.count() < ENOUGH {
                 0
             } else {

@@ -236,7 +236,7 @@ pub(super) static KNOBS: [Knob; 29] = [
         default: "learned",
         meaning: "MiB of free memory that may stay resident however little is in use, and by that a bound for \
                   what may be earned on top. Strategies are about nothing else: with a number, it does not \
-                  matter which is in force.",
+                  matter which is in force. Each thread keeps up to 128 KiB of large blocks at hand all the same.",
     },
     Knob {
         name: "WARM_PERCENT",

@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::base::knobs;
-use crate::learn::{self, pace};
+use crate::learn::{self, Holds, pace};
 use crate::os;
 
 /// Resident bytes that are free and kept: empty slabs, free runs, cached large blocks.
@@ -194,22 +194,25 @@ pub(crate) fn keep(bytes: isize) {
 /// Notes for the learning layer that `bytes` were taken from here or given back.
 #[inline]
 pub(crate) fn tick(bytes: usize) {
-    let warm = counted();
-    let live = LIVE.load(Relaxed).max(0) as usize;
-    if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
-        called(os::now_ms(), warm);
-    }
-    learn::tick(bytes, warm, resident(live));
-}
-
-/// Bytes that are in use or kept.
-fn resident(live: usize) -> usize {
-    WARM.load(Relaxed).max(0) as usize + live
+    learn::tick(bytes, holds());
 }
 
 /// Has the learning layer look at what is kept, for a thread that makes no such calls.
 pub(crate) fn look() {
-    learn::look_anyway(counted(), resident(LIVE.load(Relaxed).max(0) as usize));
+    learn::look_anyway(holds());
+}
+
+/// What there is, now that somebody takes memory or gives some.
+fn holds() -> Holds {
+    let (all, warm) = (WARM.load(Relaxed).max(0) as usize, counted());
+    if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
+        called(os::now_ms(), warm);
+    }
+    Holds {
+        warm,
+        left_alone: all.saturating_sub(FRONTS.load(Relaxed)),
+        resident: all + LIVE.load(Relaxed).max(0) as usize,
+    }
 }
 
 /// Notes that `bytes` came into use (or, negative, are free again).
@@ -268,6 +271,17 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(2 * stay_ms() + 20));
             tick(1);
             before < RELUCTANCE.load(Relaxed)
+        }));
+    }
+
+    #[test]
+    fn what_lies_in_fronts_is_not_left_alone() {
+        assert!(in_child(|| {
+            WARM.store(10 << 20, Relaxed);
+            FRONTS.store(4 << 20, Relaxed);
+            LIVE.store(7 << 20, Relaxed);
+            let holds = holds();
+            (holds.left_alone, holds.resident) == (6 << 20, 17 << 20)
         }));
     }
 
