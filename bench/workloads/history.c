@@ -88,8 +88,11 @@ static double measure(const char *order, size_t before, size_t size, int set)
 	close(ends[0]);
 	if (pid > 0)
 		waitpid(pid, &status, 0);
-	if (!read_it || status)
-		die("a pair could not be measured");
+	if (!read_it || status) {
+		static char what[100];
+		snprintf(what, sizeof what, "history now %s %zu %zu %d failed", order, before, size, set);
+		die(what);
+	}
 	return each;
 }
 

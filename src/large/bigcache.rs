@@ -7,6 +7,7 @@
 
 use super::policy;
 use super::records::Record;
+use super::sites;
 use super::store::Bins;
 
 /// A block for `need` bytes; `dense`: the site is known to touch all of its blocks.
@@ -16,7 +17,7 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32, dense: bool
         if !record.address().is_multiple_of(align) {
             None
         } else if policy::fits(room, policy::mapped(need)) {
-            let best = own || dense && policy::is_made_for(room, need);
+            let best = own || dense && sites::may_serve(record, need);
             Some(if best { 3 } else { 1 })
         } else {
             (own && policy::fits_loosely(room, need)).then_some(2)

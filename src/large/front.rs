@@ -165,8 +165,9 @@ impl Front {
 
     /// A place with a block that may serve: that of a mapping of just this size which lay down or served last, the site's
     /// own, or a mapping of another site, which is its own from now on. Sites that pass blocks on need one more between
-    /// them then, and not one each: what nobody takes any more leaves in time. Only if it is known that the site touches
-    /// all of its blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same.
+    /// them then, and not one each: what nobody takes any more leaves in time. Only if it is known that both sites touch
+    /// all of their blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same, nor is for
+    /// who does a block that is not.
     fn find(&mut self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
         let own = |this: &Self| (0..PLACES).find(|i| this.serves(*i, need, align, key));
         if zero || !sites::may_be_dense(key, need) {
@@ -193,6 +194,7 @@ impl Front {
             && at & (align - 1) == 0
             && !policy::is_growing(self.keys[i])
             && policy::is_made_for(place.room, need)
+            && sites::may_be_dense(self.keys[i], need)
     }
 
     /// The place with the most room that a growing buffer may have.

@@ -224,6 +224,10 @@ pub(super) fn take(
     let density = density(shelf.sites.at(key, bin));
     // Clearing a block that is used sparsely would make all of it resident.
     let dense = density == Density::Dense;
+    if dense && knobs::DENSITY.get() && !sites::may_be_dense(key, need) {
+        // Another site on its bit is not.
+        sites::note_density(key, bin, density);
+    }
     if (!zero || dense)
         && let Some(n) = shelf.find(need, align, key, dense)
         && let Some(record) = records::get(n)
@@ -332,7 +336,8 @@ fn density(site: &Site) -> Density {
 /// Whether somebody should look how densely the freed block of `record` was touched.
 pub(super) fn unknown(record: &Record) -> bool {
     let bin = sites::bin(record.key(), record.mapped());
-    // In a block that was used before another site may have touched more.
+    // In a block that was used before another site may have touched more. (Who takes only such stays unknown, and passes
+    // on nothing, until it takes a fresh one.)
     record.has(flag::UNPROVEN)
         || !record.has(flag::REUSED)
             && density(SHELF.lock().sites.at(record.key(), bin)) == Density::Unknown

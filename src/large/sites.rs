@@ -8,6 +8,9 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::policy;
+use super::records::Record;
+use super::shelf::ASSUME_DENSE;
+use crate::base::knobs;
 use crate::learn::site::{Density, Site};
 
 const LEN: usize = 1024;
@@ -31,10 +34,23 @@ pub(super) fn note_density(key: u32, bin: usize, density: Density) {
     };
 }
 
-/// Whether the site `key` may be known to touch all of its blocks of `need` bytes.
+/// Whether the site `key` is known to touch all of its blocks of `need` bytes, as far as the bits say, or nobody looks and
+/// that is assumed.
 pub(super) fn may_be_dense(key: u32, need: usize) -> bool {
+    if !knobs::DENSITY.get() {
+        return ASSUME_DENSE.load(Relaxed);
+    }
     let (word, bit) = bit(key, bin(key, policy::mapped(need)));
     word.load(Relaxed) & bit != 0
+}
+
+/// Whether the kept block of `record` is for any site that touches all of its blocks of `need` bytes: it was made for as
+/// many, and for one that does so, too.
+pub(super) fn may_serve(record: &Record, need: usize) -> bool {
+    let key = record.key();
+    !policy::is_growing(key)
+        && policy::is_made_for(record.mapped(), need)
+        && may_be_dense(key, need)
 }
 
 /// What is known of a site is known for each doubling of its sizes; growing buffers pass through all.

@@ -7,6 +7,7 @@
 use super::lent;
 use super::policy;
 use super::records::{Record, flag};
+use super::sites;
 use super::store::Bins;
 
 /// A block for `need` bytes; `dense`: the site is known to touch all of its blocks.
@@ -27,7 +28,7 @@ pub(super) fn find(bins: &Bins, need: usize, align: usize, key: u32, dense: bool
             may.then_some(3)
         } else {
             let room = record.mapped();
-            let best = record.key() == key || dense && policy::is_made_for(room, need);
+            let best = record.key() == key || dense && sites::may_serve(record, need);
             policy::fits(room, policy::mapped(need)).then_some(if best { 2 } else { 1 })
         }
     };

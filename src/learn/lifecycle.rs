@@ -29,6 +29,8 @@ const BEST_FOR: u32 = 3;
 const WORSE_PER_CENT: u64 = 20;
 /// How far apart, in per mille, the sizes of a window are from those learned from, if they are others.
 const SHIFT: u32 = 250;
+/// Fewer requests do not say how they are spread over sizes.
+const FEW: u64 = 1000;
 /// Dearer windows in a row after which what is frozen is learned again.
 const DEARER_FOR: u32 = 3;
 /// Windows that cost less than this, in ns per ms, are not worth an experiment.
@@ -78,6 +80,18 @@ impl Phase {
     }
 }
 
+/// The least that was free at a time for anybody to take, and what of the floor in force that could be, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Idle {
+    pub(crate) bytes: usize,
+    pub(crate) of: usize,
+}
+
+impl Idle {
+    /// All was wanted, or nobody knows.
+    pub(crate) const NONE: Self = Self { bytes: 0, of: 0 };
+}
+
 /// What was seen while one strategy was in force.
 #[derive(Clone, Copy)]
 pub(crate) struct Window {
@@ -87,8 +101,8 @@ pub(crate) struct Window {
     pub(crate) price: u64,
     /// How long it was, in ms.
     pub(crate) ms: u64,
-    /// The least that stood in the warm budget at a time, in bytes: so much of it was not wanted.
-    pub(crate) least: usize,
+    /// What nobody wanted.
+    pub(crate) idle: Idle,
     /// The 99th percentile of the time of a call that gave memory back, in ns; 0 if not known.
     pub(crate) p99_ns: u64,
     /// What was asked for.
@@ -261,11 +275,13 @@ impl Lifecycle {
         let idle = before > 0
             && cost >= NOTHING
             && window.cost.missed < NOTHING
-            && window.least > strategy::floor_of(before) / 2;
+            && window.idle.bytes > window.idle.of / 2;
+        // A process that paused was not asked.
+        let ms = window.ms.min(LONGEST_MS);
         (self.idle_ms, self.idle) = match self.idle_ms {
             _ if !idle => (0, 0),
-            0 => (window.ms, window.least),
-            ms => (ms + window.ms, self.idle.min(window.least)),
+            0 => (ms, window.idle.bytes),
+            before => (before + ms, self.idle.min(window.idle.bytes)),
         };
         match self.phase {
             _ if self.is_idle() => self.let_go(window),
@@ -273,10 +289,7 @@ impl Lifecycle {
             Phase::Canary => self.canary(window, cost),
             Phase::Frozen => self.watch(window, cost),
         }
-        if before != self.strategy {
-            self.changes += 1;
-            self.idle_ms = 0;
-        }
+        self.changes += u64::from(before != self.strategy);
     }
 
     fn learn(&mut self, window: &Window, cost: u64) {
@@ -505,10 +518,7 @@ impl Lifecycle {
     }
 
     fn watch(&mut self, window: &Window, cost: u64) {
-        if self.sizes == Sizes::NONE {
-            // It froze while nobody asked for anything.
-            self.sizes = window.sizes;
-        }
+        let few = self.sizes.total() < FEW;
         let dearer = worse(cost, self.frozen_cost.max(NOTHING));
         self.dearer = if dearer { self.dearer + 1 } else { 0 };
         if self.sizes.differ(&window.sizes, SHIFT) {
@@ -517,6 +527,9 @@ impl Lifecycle {
         } else if self.dearer >= DEARER_FOR {
             self.begin_again(window.sizes);
             self.learn(window, cost);
+        } else if few {
+            // It froze while hardly anybody asked for anything.
+            self.sizes.add(&window.sizes);
         }
     }
 
@@ -576,7 +589,7 @@ mod tests {
             cost,
             price: PRICE,
             ms: 500,
-            least: 0,
+            idle: Idle::NONE,
             p99_ns: 0,
             sizes,
         }
@@ -641,14 +654,17 @@ mod tests {
         };
         Window {
             ms,
-            least: kept / 1000 * left,
+            idle: Idle {
+                bytes: kept / 1000 * left,
+                of: kept,
+            },
             ..window(cost, 10)
         }
     }
 
     #[test]
     fn what_is_not_wanted_any_more_is_not_kept_for_what_it_was_good_for() {
-        for ms in [50, 500] {
+        for ms in [50u64, 500] {
             let mut life = Lifecycle::NEW;
             run(&mut life, 40, 20_000, 10);
             let large = life.strategy;
@@ -667,6 +683,12 @@ mod tests {
             run(&mut life, 40, 20_000, 10);
             assert_eq!((life.phase, life.strategy), (Phase::Frozen, large));
         }
+        // A pause is no window in which nobody wanted it.
+        let mut life = Lifecycle::NEW;
+        run(&mut life, 40, 20_000, 10);
+        let large = life.strategy;
+        life.see(&quiet(&life.clone(), 60_000, 900));
+        assert_eq!((life.strategy, life.relearned), (large, 0));
         // It is wanted once in a while: before it is too late, and half of it.
         let mut life = Lifecycle::NEW;
         run(&mut life, 40, 20_000, 10);
@@ -711,9 +733,16 @@ mod tests {
             });
         }
         assert_eq!(life.phase, Phase::Frozen);
-        for bin in [10, 20] {
-            run(&mut life, 1, 600, bin);
+        for n in [3, 1000] {
+            let mut sizes = Sizes::NONE;
+            sizes.0[10] = n;
+            life.see(&Window {
+                sizes,
+                ..window(Cost::default(), 0)
+            });
         }
+        assert_eq!(life.phase, Phase::Frozen);
+        run(&mut life, 1, 600, 20);
         assert_eq!((life.phase, life.relearned), (Phase::Learn, 1));
     }
 

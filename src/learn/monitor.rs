@@ -9,7 +9,7 @@ use core::sync::atomic::{
 };
 
 use super::cost::{self, Cost};
-use super::lifecycle::{Explore, Lifecycle, Window};
+use super::lifecycle::{Explore, Idle, Lifecycle, Window};
 use super::p2::Quantile;
 use super::sizes::{BINS, Sizes};
 use super::strategy::{self, STRATEGIES};
@@ -135,6 +135,8 @@ pub(crate) struct Holds {
     pub(crate) warm: usize,
     /// What of that anybody may take: what lies in fronts counts there while it is in use, too.
     pub(crate) left_alone: usize,
+    /// What of the floor in force is not for fronts.
+    pub(crate) may_stay: usize,
     /// In use or free.
     pub(crate) resident: usize,
 }
@@ -226,7 +228,7 @@ fn look(holds: Holds) {
     let Some(mut monitor) = MONITOR.try_lock() else {
         return;
     };
-    if let Some(strategy) = monitor.look(now, cpu_ns, free, holds.resident) {
+    if let Some(strategy) = monitor.look(now, cpu_ns, free, holds) {
         LEAST.store(holds.left_alone, Relaxed);
         // Under the lock, so that the pointer and the lifecycle agree.
         strategy::set(strategy);
@@ -364,9 +366,9 @@ impl Monitor {
         };
     }
 
-    /// Sees that `free` of `resident` bytes are free at `now`, when the process has used `cpu_ns` of
+    /// Sees that `free` bytes are free at `now`, in a process that `holds` so much, when the process has used `cpu_ns` of
     /// processor time (if the window may be over). The strategy for the next window, if one is over.
-    fn look(&mut self, now: u64, cpu_ns: u64, free: usize, resident: usize) -> Option<usize> {
+    fn look(&mut self, now: u64, cpu_ns: u64, free: usize, holds: Holds) -> Option<usize> {
         if ANEW.swap(false, Relaxed) {
             self.begin_anew();
         }
@@ -386,7 +388,7 @@ impl Monitor {
         self.resident_kib_ms += (self.resident >> 10) as u64 * since;
         self.looked_ms = now;
         self.free = free;
-        self.resident = resident;
+        self.resident = holds.resident;
         let ms = now.saturating_sub(self.began_ms);
         if ms < SHORTEST_MS {
             return None;
@@ -426,7 +428,13 @@ impl Monitor {
             price,
             ms,
             // With a floor of the user's it says nothing of the strategy.
-            least: strategy::users_floor().map_or_else(|| LEAST.load(Relaxed), |_| 0),
+            idle: match strategy::users_floor() {
+                None => Idle {
+                    bytes: LEAST.load(Relaxed),
+                    of: holds.may_stay,
+                },
+                Some(_) => Idle::NONE,
+            },
             p99_ns: if self.p99.count() < ENOUGH {
                 0
             } else {
@@ -509,10 +517,19 @@ pub(crate) unsafe fn after_fork() {
 mod tests {
     use super::*;
 
+    fn holds(resident: usize) -> Holds {
+        Holds {
+            warm: 0,
+            left_alone: 0,
+            may_stay: 0,
+            resident,
+        }
+    }
+
     #[test]
     fn a_window_ends_with_time_or_operations_and_counts_what_was_kept() {
         let mut monitor = NEW;
-        let all = 64 << 20;
+        let all = holds(64 << 20);
         assert_eq!(monitor.look(1000, 0, 8 << 20, all), None);
         // Nothing happens for most of the window: what was kept was kept all the time.
         assert_eq!(monitor.look(1000 + LONGEST_MS - 1, 1, 8 << 20, all), None);
@@ -532,7 +549,7 @@ mod tests {
     fn patience_is_measured_before_the_first_window_ends() {
         use crate::os::process::in_child;
         assert!(in_child(|| {
-            let (mut monitor, all) = (NEW, 64 << 20);
+            let (mut monitor, all) = (NEW, holds(64 << 20));
             // What other tests did by then would end the window.
             monitor.sizes = sizes_now();
             PRICE.store(0, Relaxed);
@@ -542,7 +559,7 @@ mod tests {
             assert_eq!(patience_ms(), FIRST_PATIENCE_MS);
             // A whole processor for 64 MiB.
             monitor.look(1000 + SHORTEST_MS, SHORTEST_MS * 1_000_000, 0, all);
-            let price = cost::price(1_000_000, all, WEIGHT.load(Relaxed));
+            let price = cost::price(1_000_000, all.resident, WEIGHT.load(Relaxed));
             let expected = cost::patience(fault_ns(), price) as u32;
             let expected = expected.clamp(SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS);
             assert_eq!(patience_ms(), expected);
@@ -590,7 +607,7 @@ mod tests {
                 let known = monitor.lifecycle.windows == if held { 0 } else { 7 };
                 // The clock of the window is the child's own.
                 monitor.began_ms = 1;
-                known && monitor.look(1000, 0, 0, 0).is_none() && monitor.began_ms == 1000
+                known && monitor.look(1000, 0, 0, holds(0)).is_none() && monitor.began_ms == 1000
             }));
         }
     }

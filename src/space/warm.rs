@@ -204,13 +204,16 @@ pub(crate) fn look() {
 
 /// What there is, now that somebody takes memory or gives some.
 fn holds() -> Holds {
+    // Fronts first, for they are charged there first.
+    let fronts = FRONTS.load(Relaxed);
     let (all, warm) = (WARM.load(Relaxed).max(0) as usize, counted());
     if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
         called(os::now_ms(), warm);
     }
     Holds {
         warm,
-        left_alone: all.saturating_sub(FRONTS.load(Relaxed)),
+        left_alone: all.saturating_sub(fronts),
+        may_stay: learn::warm_floor().saturating_sub(fronts.min(fronts_max())),
         resident: all + LIVE.load(Relaxed).max(0) as usize,
     }
 }
