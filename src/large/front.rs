@@ -34,7 +34,7 @@ const SEEN_IDLE: u32 = 1;
 const SEEN_OUT: u32 = 2;
 
 /// Takes that a front serves between two looks at what is kept.
-const HITS: u64 = 128;
+const HITS: u64 = 64;
 /// Hits, misses and evictions of fronts that are gone.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
