@@ -2,8 +2,8 @@
 //!
 //! A program that takes a buffer at one place takes the like of it there again. The block that the
 //! same site gave is a good match: as large, and touched in the same way. One that was made for a request of this size is
-//! as good, whoever gave it, for a site that touches all of its blocks: the last one freed serves, and what sites that pass
-//! blocks on do not need leaves in time.
+//! as good, whoever gave it, if both sites are known to touch all of their blocks: the last one freed serves, and what sites
+//! that pass blocks on do not need leaves in time.
 
 use super::policy;
 use super::records::Record;

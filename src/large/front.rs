@@ -1,8 +1,8 @@
 //! The front of one thread: a few freed blocks, found again without a lock or a system call.
 //!
-//! A block is found by its size, and by the call site that took it or, of mappings, that takes the like of it. A place keeps its charge in the
-//! budgets while its block is out, so taking and giving in turns touches no shared word: the charge
-//! moves only when a place is given to another block.
+//! A block is found by its size, and by the call site that took it or, of mappings, that takes the like of it
+//! ([`Front::find`]). A place keeps its charge in the budgets while its block is out, so taking and giving in turns
+//! touches no shared word: the charge moves only when a place is given to another block.
 //!
 //! Only the thread that owns the heap uses its front.
 
@@ -33,7 +33,7 @@ const SEEN_IDLE: u32 = 1;
 /// See [`SEEN_IDLE`].
 const SEEN_OUT: u32 = 2;
 
-/// Takes that a front serves between two looks at what is kept.
+/// Takes that a front serves between two looks at what is kept: where memory is short, 128 took longer than a window.
 const HITS: u64 = 64;
 /// Hits, misses and evictions of fronts that are gone.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
@@ -166,8 +166,8 @@ impl Front {
     /// A place with a block that may serve: that of a mapping of just this size which lay down or served last, the site's
     /// own, or a mapping of another site, which is its own from now on. Sites that pass blocks on need one more between
     /// them then, and not one each: what nobody takes any more leaves in time. Only if it is known that both sites touch
-    /// all of their blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same, nor is for
-    /// who does a block that is not.
+    /// all of their blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same, nor is
+    /// for who does a block that is not.
     fn find(&mut self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
         let own = |this: &Self| (0..PLACES).find(|i| this.serves(*i, need, align, key));
         if zero || !sites::may_be_dense(key, need) {

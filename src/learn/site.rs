@@ -5,7 +5,7 @@
 //! future, the ski-rental rule (see [`super::pace`]) is to rent for as long as the debt would have cost. A
 //! block that is wanted again soon after it was given back is a *regret*; each earns its site a credit, and
 //! each credit lets one block stay although the warm budget is spent: the site's working set, no more.
-//! The credit comes back with the block when it is taken. Credit halves with time, so a site that
+//! The credit comes back with the block when it is taken, to who takes it. Credit halves with time, so a site that
 //! has stopped loses it. Buffers that grow come to any size: of theirs a block is worth keeping, and missed, only if
 //! it is not much larger than what they come to.
 //!
