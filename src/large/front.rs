@@ -59,6 +59,13 @@ struct Place {
 }
 
 impl Place {
+    /// Whether its block lies here, at a multiple of `align`.
+    #[inline(always)]
+    fn has_at(&self, align: usize) -> bool {
+        let at = self.at.load(Relaxed);
+        at != 0 && at & (align - 1) == 0
+    }
+
     /// Bytes that its block counts for if it is lent: see `lent`.
     fn lends(&self) -> usize {
         if self.record == 0 {
@@ -159,8 +166,7 @@ impl Front {
     #[inline(always)]
     fn serves(&self, i: usize, need: usize, align: usize, key: u32) -> bool {
         let place = &self.places[i];
-        let at = place.at.load(Relaxed);
-        self.keys[i] == key && at != 0 && at & (align - 1) == 0 && policy::fits(place.room, need)
+        self.keys[i] == key && place.has_at(align) && policy::fits(place.room, need)
     }
 
     /// A place with a block that may serve: that of a mapping of just this size which lay down or served last, the site's
@@ -188,10 +194,8 @@ impl Front {
     /// Whether the place has a mapping, of whatever site, that was made for a request like this.
     fn suits(&self, i: usize, need: usize, align: usize) -> bool {
         let place = &self.places[i];
-        let at = place.at.load(Relaxed);
         place.record != 0
-            && at != 0
-            && at & (align - 1) == 0
+            && place.has_at(align)
             && !policy::is_growing(self.keys[i])
             && policy::is_made_for(place.room, need)
             && sites::may_be_dense(self.keys[i], need)
@@ -203,10 +207,8 @@ impl Front {
         (0..PLACES)
             .filter(|i| {
                 let place = &self.places[*i];
-                let at = place.at.load(Relaxed);
                 self.keys[*i] == key
-                    && at != 0
-                    && at & (align - 1) == 0
+                    && place.has_at(align)
                     && place.room >= need
                     && (place.room <= limit
                         || place.proof >= PROVEN && lent::may_be(place.lends(), need))
@@ -280,9 +282,8 @@ impl Front {
     #[cold]
     fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
         let charge = block.touched();
-        if block.record() != 0 && !self.has_aged(now()) {
+        if block.record() != 0 && self.age(now()) {
             // Blocks that come and go between fronts and the shelf are all found: nobody else would look what is not.
-            self.age(now());
             super::balance();
         }
         let earned = match block {
@@ -412,10 +413,10 @@ impl Front {
     /// What lies here beyond what all fronts may keep leaves, for the program has freed much since it came. Earned blocks
     /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait:
     /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
-    /// the block is freed here, and perhaps another thread has done that.
-    pub(super) fn age(&mut self, now: u32) {
+    /// the block is freed here, and perhaps another thread has done that. False if it had looked at `now` before.
+    pub(super) fn age(&mut self, now: u32) -> bool {
         if self.has_aged(now) {
-            return;
+            return false;
         }
         self.aged_ms = now;
         for i in 0..PLACES {
@@ -442,6 +443,7 @@ impl Front {
         {
             self.evict(i);
         }
+        true
     }
 
     /// Whether [`Front::age`] has looked at `now`.

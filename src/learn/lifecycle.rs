@@ -518,7 +518,6 @@ impl Lifecycle {
     }
 
     fn watch(&mut self, window: &Window, cost: u64) {
-        let few = self.sizes.total() < FEW;
         let dearer = worse(cost, self.frozen_cost.max(NOTHING));
         self.dearer = if dearer { self.dearer + 1 } else { 0 };
         if self.sizes.differ(&window.sizes, SHIFT) {
@@ -527,7 +526,7 @@ impl Lifecycle {
         } else if self.dearer >= DEARER_FOR {
             self.begin_again(window.sizes);
             self.learn(window, cost);
-        } else if few {
+        } else if self.sizes.total() < FEW {
             // It froze while hardly anybody asked for anything.
             self.sizes.add(&window.sizes);
         }
