@@ -327,7 +327,7 @@ fn big_guarded(request: Request) -> *mut c_void {
 #[inline]
 fn take_large(request: Request) -> Option<NonNull<u8>> {
     // SAFETY: the heap is this thread's.
-    let front = heap::current().map(|heap| unsafe { &mut (*heap).large });
+    let front = heap::current().map(|heap| unsafe { &(*heap).large });
     large::take(front, request)
 }
 
@@ -361,7 +361,7 @@ fn give_everything_back() -> bool {
     let heap = tls::heap();
     if Heap::is_real(heap) {
         // SAFETY: the calling thread's, and nothing of it is borrowed here.
-        unsafe { large::retire(&mut (*heap).large) };
+        unsafe { large::retire(&(*heap).large) };
     }
     large::trim();
     pool::purge_to(0);
@@ -451,7 +451,7 @@ unsafe extern "C" fn free_rare(block: *mut c_void) {
                 }
             }
             Kind::Run | Kind::Large(_) => {
-                let front = heap.map(|heap| &mut (*heap).large);
+                let front = heap.map(|heap| &(*heap).large);
                 if let Err(misuse) = large::give(front, start, entry) {
                     bad_pointer("free", misuse, address);
                 }
@@ -493,7 +493,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
                     Err(misuse) => bad_pointer("realloc", misuse, block as usize),
                 };
                 if size > SMALL_MAX || size > old / 2 {
-                    let front = heap::current().map(|heap| &mut (*heap).large);
+                    let front = heap::current().map(|heap| &(*heap).large);
                     match large::resize(front, start, entry, size, site) {
                         Resize::InPlace => return block,
                         Resize::Moved(moved) => return moved.as_ptr().cast(),

@@ -85,6 +85,7 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
         remote::set_finder(queue_of);
         pool::set_nobody_delivers(nobody_delivers);
         learn::monitor::set_free_beside(free_beside);
+        large::set_each_front(each_front);
     }
     // Again if memory was too short the last time.
     os::process::watch();
@@ -218,7 +219,7 @@ pub(super) unsafe fn retire(heap: *mut Heap) {
     // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more, but
     // `new_process`, as long as it has anything in its front.
     unsafe {
-        large::retire(&mut (*heap).large);
+        large::retire(&(*heap).large);
         tls::set_heap(&raw const GONE);
         empty(&mut *heap);
         let mut registry = REGISTRY.lock();
@@ -339,7 +340,6 @@ pub(crate) fn check_accounts() -> Result<(), &'static str> {
 ///
 /// Of many heaps a few are looked at in turn, and taken for all: whoever looks has a malloc to serve.
 fn free_beside() -> usize {
-    const AT_ONCE: u32 = 64;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let free = |heap: *const Heap| {
         // SAFETY: racy reads of integers, of heaps that are never unmapped.
@@ -356,17 +356,29 @@ fn free_beside() -> usize {
     if Heap::is_real(mine) && unsafe { (*mine).id } <= inherited {
         bytes += free(mine);
     }
+    let (looks, all) = some_heaps(&NEXT, 64);
+    let looked = looks.len().max(1);
+    let sum: usize = looks.filter_map(by_number).map(|heap| free(heap)).sum();
+    bytes + sum / looked * all as usize
+}
+
+/// The numbers of at most so many of the heaps that this process made, of others each time; and how many there are.
+fn some_heaps(next: &AtomicU32, most: u32) -> (impl ExactSizeIterator<Item = u32>, u32) {
+    let inherited = INHERITED.load(Relaxed);
     let all = count().saturating_sub(inherited);
-    let looks = all.min(AT_ONCE);
-    if looks == 0 {
-        return bytes;
-    }
-    let first = NEXT.fetch_add(looks, Relaxed);
-    let sum: usize = (0..looks)
-        .filter_map(|i| by_number(inherited + 1 + first.wrapping_add(i) % all))
-        .map(|heap| free(heap))
-        .sum();
-    bytes + sum / looks as usize * all as usize
+    let looks = all.min(most);
+    let first = next.fetch_add(looks, Relaxed);
+    let number = move |i: u32| inherited + 1 + first.wrapping_add(i) % all;
+    ((0..looks).map(number), all)
+}
+
+/// See [`large::set_each_front`].
+fn each_front(visit: &mut dyn FnMut(&large::Front)) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (looks, _) = some_heaps(&NEXT, 1000);
+    looks
+        .filter_map(by_number)
+        .for_each(|heap| visit(&heap.large));
 }
 
 /// Calls `f` for each heap ever made. Its owner may be running: for reports.

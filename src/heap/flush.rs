@@ -310,7 +310,7 @@ impl Heap {
         // SAFETY: the caller's.
         unsafe {
             let heap = &mut *this;
-            large::retire(&mut heap.large);
+            large::retire(&heap.large);
             heap.flush_outbox();
             heap.drain_queue();
             let mut classes = heap.used;
@@ -376,7 +376,7 @@ impl Heap {
             return;
         }
         self.looked = now;
-        large::look_for_idle(&mut self.large);
+        large::look_for_idle(&self.large);
         if !knobs::HOLE_PURGE.get() {
             return;
         }

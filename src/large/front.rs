@@ -4,18 +4,22 @@
 //! ([`Front::find`]). A place keeps its charge in the budgets while its block is out, so taking and giving in turns
 //! touches no shared word: the charge moves only when a place is given to another block.
 //!
-//! Only the thread that owns the heap uses its front.
+//! Only the thread that owns the heap uses its front, but for what [`Front::visit`] takes from one that sleeps.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
+use super::slot::{self, Slot};
 use super::{direct, lent, now, runs, shelf, sites};
-use crate::base::{PAGE, knobs};
+use crate::base::{PAGE, SLOT, align_up, knobs};
+use crate::learn;
 use crate::learn::monitor::LONGEST_PATIENCE_MS;
+use crate::space::map::{self, Kind};
 use crate::space::warm;
 use crate::sync;
 
@@ -38,40 +42,33 @@ const HITS: u64 = 64;
 /// Hits, misses and evictions of fronts that are gone.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// A place for one block.
+/// What is noted of the block in a slot, or of the last one that lay there.
 ///
 /// # Invariants
-/// `at` is 0 or the address of a block that the front has: a run in state Kept if `record` is 0,
-/// else the block of that record, in state Front. Its `touched` bytes are at most `charge`, which
-/// is counted in `warm` and [`warm::FRONTS`], or if `earned`, in what sites have earned, under the place's key.
+/// The block is a run in state Kept if `record` is 0, else that of the record, in state Front. Its `touched` bytes are at
+/// most `charge`, which is counted in `warm` and [`warm::FRONTS`], or if `earned`, in what sites have earned, under the
+/// place's key, and is a multiple of 64 KiB. An earned block in its slot is an offer with that charge; when another thread
+/// has taken it, the charge is its, too.
 struct Place {
-    at: AtomicUsize,
     /// Bytes that the block has room for.
-    room: usize,
-    charge: usize,
-    record: u32,
-    earned: bool,
-    proof: u8,
+    room: Cell<usize>,
+    charge: Cell<usize>,
+    record: Cell<u32>,
+    earned: Cell<bool>,
+    proof: Cell<u8>,
     /// The front's tick when the place last served, and what was seen of it since.
-    tick: u32,
+    tick: Cell<u32>,
     /// When that was first seen, in ms.
-    seen_ms: u32,
+    seen_ms: Cell<u32>,
 }
 
 impl Place {
-    /// Whether its block lies here, at a multiple of `align`.
-    #[inline(always)]
-    fn has_at(&self, align: usize) -> bool {
-        let at = self.at.load(Relaxed);
-        at != 0 && at & (align - 1) == 0
-    }
-
     /// Bytes that its block counts for if it is lent: see `lent`.
     fn lends(&self) -> usize {
-        if self.record == 0 {
-            self.room
+        if self.record.get() == 0 {
+            self.room.get()
         } else {
-            self.charge
+            self.charge.get()
         }
     }
 }
@@ -79,23 +76,27 @@ impl Place {
 /// The front of a thread. Zeroed, it is empty.
 ///
 /// # Invariants
-/// `keys[i]` is the key of the block that `places[i]` holds or last held; 0 if it never held one.
+/// `keys[i]` is the key of the block that lies or last lay in `slots[i]`, of which `places[i]` tells; 0 if nobody waits
+/// for one there: then the slot is empty, and nothing is charged.
 /// `kept` is the sum of the charges that are not earned.
 pub(crate) struct Front {
-    keys: [u32; PLACES],
+    keys: [Cell<u32>; PLACES],
+    slots: [Slot; PLACES],
     places: [Place; PLACES],
-    kept: usize,
+    kept: Cell<usize>,
     /// Counts the takes that it did not serve, in steps of [`TICK`].
-    tick: u32,
+    tick: Cell<u32>,
     /// When [`Front::age`] last looked, in ms.
-    aged_ms: u32,
+    aged_ms: Cell<u32>,
     /// The place that served last.
-    last: usize,
+    last: Cell<usize>,
     /// The last take for a growing buffer that the front saw: key and bytes.
-    growing: (u32, usize),
+    growing: Cell<(u32, usize)>,
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
+    /// What the last visitor found: the low half of the sum of the three above, and over it when that was new, in ms.
+    visited: AtomicU64,
 }
 
 fn bump(counter: &AtomicU64) {
@@ -107,34 +108,33 @@ impl Front {
     /// A kept block for `need` bytes (a multiple of a page) of the site `key`.
     #[inline]
     pub(super) fn take(
-        &mut self,
+        &self,
         need: usize,
         align: usize,
         key: u32,
         zero: bool,
     ) -> Option<NonNull<u8>> {
         let found = if policy::is_growing(key) {
-            self.growing = (key, need);
+            self.growing.set((key, need));
             self.find_to_grow(need, align, key)
-        } else if self.serves(self.last, need, align, key) {
-            Some(self.last)
+        } else if self.serves(self.last.get(), need, align, key) {
+            Some(self.last.get())
         } else {
             self.find(need, align, key, zero)
         };
-        let Some(found) = found else {
+        let claimed = found.and_then(|i| Some((i, self.slots[i].claim()?)));
+        let Some((found, p)) = claimed else {
             bump(&self.misses);
-            self.tick = self.tick.wrapping_add(TICK);
+            self.tick.set(self.tick.get().wrapping_add(TICK));
             return None;
         };
         bump(&self.hits);
-        self.last = found;
-        let place = &mut self.places[found];
-        place.tick = self.tick;
-        let p = NonNull::new(place.at.load(Relaxed) as *mut u8)?;
-        place.at.store(0, Relaxed);
+        self.last.set(found);
+        let place = &self.places[found];
+        place.tick.set(self.tick.get());
         let touched;
-        if place.record == 0 {
-            // SAFETY: the place holds the start of a run.
+        if place.record.get() == 0 {
+            // SAFETY: the place held the start of a run, which is ours.
             let cell = unsafe { runs::cell(p) }.ok()?;
             let word = cell.get();
             touched = word.touched() * PAGE;
@@ -143,8 +143,12 @@ impl Front {
                 lent::run(cell);
             }
         } else {
-            let record = records::get(place.record)?;
+            let record = records::get(place.record.get())?;
             touched = record.touched();
+            if self.keys[found].get() != key {
+                record.set_key(key);
+                self.keys[found].set(key);
+            }
             direct::reuse(record, need);
             if policy::is_growing(key) {
                 lent::mapping(record);
@@ -163,10 +167,29 @@ impl Front {
         self.hits.load(Relaxed).is_multiple_of(HITS)
     }
 
+    /// Whether a block lies at a multiple of `align` in the slot.
+    #[inline(always)]
+    fn has_at(&self, i: usize, align: usize) -> bool {
+        let at = self.slots[i].at();
+        at != 0 && at & (align - 1) == 0
+    }
+
+    /// Lays the block at `at` into the empty slot, as the place says.
+    #[inline(always)]
+    fn lay(&self, i: usize, at: NonNull<u8>) {
+        let (place, at) = (&self.places[i], at.as_ptr() as usize);
+        if place.earned.get() {
+            self.slots[i].offer(at, place.charge.get());
+        } else {
+            self.slots[i].lay(at);
+        }
+    }
+
     #[inline(always)]
     fn serves(&self, i: usize, need: usize, align: usize, key: u32) -> bool {
-        let place = &self.places[i];
-        self.keys[i] == key && place.has_at(align) && policy::fits(place.room, need)
+        self.keys[i].get() == key
+            && self.has_at(i, align)
+            && policy::fits(self.places[i].room.get(), need)
     }
 
     /// A place with a block that may serve: that of a mapping of just this size which lay down or served last, the site's
@@ -174,31 +197,26 @@ impl Front {
     /// them then, and not one each: what nobody takes any more leaves in time. Only if it is known that both sites touch
     /// all of their blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same, nor is
     /// for who does a block that is not.
-    fn find(&mut self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
-        let own = |this: &Self| (0..PLACES).find(|i| this.serves(*i, need, align, key));
+    fn find(&self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
+        let own = || (0..PLACES).find(|i| self.serves(*i, need, align, key));
         if zero || !sites::may_be_dense(key, need) {
-            return own(self);
+            return own();
         }
-        let found = if self.suits(self.last, need, align) {
-            self.last
-        } else if let Some(own) = own(self) {
-            return Some(own);
-        } else {
-            (0..PLACES).find(|i| self.suits(*i, need, align))?
-        };
-        records::get(self.places[found].record)?.set_key(key);
-        self.keys[found] = key;
-        Some(found)
+        if self.suits(self.last.get(), need, align) {
+            return Some(self.last.get());
+        }
+        own().or_else(|| (0..PLACES).find(|i| self.suits(*i, need, align)))
     }
 
     /// Whether the place has a mapping, of whatever site, that was made for a request like this.
     fn suits(&self, i: usize, need: usize, align: usize) -> bool {
         let place = &self.places[i];
-        place.record != 0
-            && place.has_at(align)
-            && !policy::is_growing(self.keys[i])
-            && policy::is_made_for(place.room, need)
-            && sites::may_be_dense(self.keys[i], need)
+        let key = self.keys[i].get();
+        place.record.get() != 0
+            && self.has_at(i, align)
+            && !policy::is_growing(key)
+            && policy::is_made_for(place.room.get(), need)
+            && sites::may_be_dense(key, need)
     }
 
     /// The place with the most room that a growing buffer may have.
@@ -206,35 +224,37 @@ impl Front {
         let limit = policy::growth_limit(need);
         (0..PLACES)
             .filter(|i| {
-                let place = &self.places[*i];
-                self.keys[*i] == key
-                    && place.has_at(align)
-                    && place.room >= need
-                    && (place.room <= limit
-                        || place.proof >= PROVEN && lent::may_be(place.lends(), need))
+                let (place, room) = (&self.places[*i], self.places[*i].room.get());
+                self.keys[*i].get() == key
+                    && self.has_at(*i, align)
+                    && room >= need
+                    && (room <= limit
+                        || place.proof.get() >= PROVEN && lent::may_be(place.lends(), need))
             })
-            .max_by_key(|i| self.places[*i].room)
+            .max_by_key(|i| self.places[*i].room.get())
     }
 
-    /// Whether the place is waiting for a block such as this.
+    /// Whether the place is waiting for a block such as this. (The longest run has the room of a mapping, and is not earned.)
     #[inline(always)]
     fn awaits(&self, i: usize, block: &Block) -> bool {
         let place = &self.places[i];
-        self.keys[i] == block.key()
-            && place.room == block.room()
-            && place.charge >= block.touched()
-            && place.at.load(Relaxed) == 0
+        self.keys[i].get() == block.key()
+            && place.room.get() == block.room()
+            && place.charge.get() >= block.touched()
+            && (block.record() != 0 || !place.earned.get())
+            && self.slots[i].is_out()
     }
 
     /// Keeps a freed block. False if it should go to the shared stores.
     #[inline]
-    pub(super) fn give(&mut self, p: NonNull<u8>, block: Block) -> bool {
+    pub(super) fn give(&self, p: NonNull<u8>, block: Block) -> bool {
         let key = block.key();
         if policy::is_growing(key) {
             self.learn_growth(key, block.room(), block.used());
         }
-        let awaiting = if self.awaits(self.last, &block) {
-            Some(self.last)
+        let last = self.last.get();
+        let awaiting = if self.awaits(last, &block) {
+            Some(last)
         } else {
             (0..PLACES).find(|i| self.awaits(*i, &block))
         };
@@ -242,46 +262,58 @@ impl Front {
             return self.admit(p, block);
         };
         block.keep();
-        self.last = i;
-        let place = &mut self.places[i];
-        place.record = block.record();
-        place.at.store(p.as_ptr() as usize, Relaxed);
+        self.last.set(i);
+        self.places[i].record.set(block.record());
+        self.lay(i, p);
         true
     }
 
     /// A growing buffer of `room` was freed with `used` bytes: did its site's buffers grow far?
-    fn learn_growth(&mut self, key: u32, room: usize, used: usize) {
-        let (last, bytes) = self.growing;
-        self.growing = (0, 0);
+    fn learn_growth(&self, key: u32, room: usize, used: usize) {
+        let (last, bytes) = self.growing.replace((0, 0));
         if last == key && bytes > used {
             // It has just been copied into a larger one: this is not the size that it came to.
             return;
         }
         for (place, _) in self
             .places
-            .iter_mut()
+            .iter()
             .zip(&self.keys)
-            .filter(|(_, k)| **k == key)
+            .filter(|(_, k)| k.get() == key)
         {
-            if place.room == room && policy::filled(room, used) {
-                place.proof = (place.proof + 1).min(PROVEN);
-            } else if !policy::filled(place.room, used) {
-                place.proof = 0;
+            if place.room.get() == room && policy::filled(room, used) {
+                place.proof.set((place.proof.get() + 1).min(PROVEN));
+            } else if !policy::filled(place.room.get(), used) {
+                place.proof.set(0);
             }
         }
     }
 
     /// What is kept because its sites have earned it.
     fn earned(&self) -> Sum {
+        self.note_taken();
         let places = self.places.iter().zip(&self.keys);
         places
-            .filter(|(place, _)| place.earned)
-            .fold(Sum::NONE, |sum, (place, key)| sum.with(place.charge, *key))
+            .filter(|(place, _)| place.earned.get())
+            .fold(Sum::NONE, |sum, (place, key)| {
+                sum.with(place.charge.get(), key.get())
+            })
+    }
+
+    /// Forgets what other threads have taken, with its charge.
+    fn note_taken(&self) {
+        for i in 0..PLACES {
+            if self.keys[i].get() != 0 && self.slots[i].was_taken() {
+                self.places[i].charge.set(0);
+                self.places[i].earned.set(false);
+                self.keys[i].set(0);
+            }
+        }
     }
 
     #[cold]
-    fn admit(&mut self, p: NonNull<u8>, block: Block) -> bool {
-        let charge = block.touched();
+    fn admit(&self, p: NonNull<u8>, block: Block) -> bool {
+        self.note_taken();
         if block.record() != 0 && self.age(now()) {
             // Blocks that come and go between fronts and the shelf are all found: nobody else would look what is not.
             super::balance();
@@ -290,7 +322,7 @@ impl Front {
             Block::Run(..) => false,
             // The shelf knows what its site's buffers come to.
             Block::Mapping(_, record)
-                if policy::is_growing(block.key()) && record.used() < charge / 2 =>
+                if policy::is_growing(block.key()) && record.used() < block.touched() / 2 =>
             {
                 return false;
             }
@@ -298,9 +330,16 @@ impl Front {
             Block::Mapping(_, record) if record.has(flag::REUSED) => record.has(flag::EARNED),
             Block::Mapping(..) => return false,
         };
+        let charge = if earned {
+            align_up(block.touched(), SLOT)
+        } else {
+            block.touched()
+        };
         if earned {
-            // Only this thread's large calls can take it out again, and the thread may sleep.
-            // So a few, or one.
+            if charge > slot::CHARGE_MAX {
+                return false;
+            }
+            // Others have it only if this thread does nothing at all, and it may sleep. So a few, or one.
             while let Some(i) = self.oldest_earned(Bound::All)
                 && self.earned().all + charge > policy::FRONT_EARNED
             {
@@ -315,14 +354,13 @@ impl Front {
         } else if charge > policy::FRONT_BYTES {
             return false;
         }
-        let vacant = |this: &Self, i: usize| this.places[i].at.load(Relaxed) == 0;
         let place = (0..PLACES)
-            .find(|i| self.keys[*i] == 0)
-            .or_else(|| (0..PLACES).find(|i| vacant(self, *i)))
+            .find(|i| self.keys[*i].get() == 0)
+            .or_else(|| (0..PLACES).find(|i| self.slots[*i].at() == 0))
             .or_else(|| self.oldest(|_, _| true))
             .unwrap_or(0);
         self.evict(place);
-        while !earned && self.kept + charge > policy::FRONT_BYTES {
+        while !earned && self.kept.get() + charge > policy::FRONT_BYTES {
             let Some(i) = self.oldest_unearned() else {
                 break;
             };
@@ -331,7 +369,7 @@ impl Front {
         if !earned {
             // What may be kept becomes less when the program frees: what is forgotten would stay for ever, and nothing
             // else come in. (Buffers that grow leave a block behind at each step, and nobody is likely to want that.)
-            while self.kept + charge > policy::FRONT_LEAST
+            while self.kept.get() + charge > policy::FRONT_LEAST
                 && warm::FRONTS.load(Relaxed) + charge > warm::fronts_max()
             {
                 match self.oldest_unearned() {
@@ -348,30 +386,38 @@ impl Front {
                 return false;
             }
         }
-        self.keys[place] = block.key();
         let _inside = sync::inside();
-        self.places[place] = Place {
-            at: AtomicUsize::new(p.as_ptr() as usize),
-            room: block.room(),
-            charge,
-            record: block.record(),
-            earned,
-            proof: match block {
-                // It has proved itself by what brought it here: it came out of a cache.
-                Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
-                _ => 0,
-            },
-            tick: self.tick,
-            seen_ms: 0,
-        };
-        block.keep();
+        self.keys[place].set(block.key());
+        let Place {
+            room,
+            charge: charged,
+            record,
+            earned: is_earned,
+            proof,
+            tick,
+            seen_ms,
+        } = &self.places[place];
+        room.set(block.room());
+        charged.set(charge);
+        record.set(block.record());
+        is_earned.set(earned);
+        proof.set(match block {
+            // It has proved itself by what brought it here: it came out of a cache.
+            Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
+            _ => 0,
+        });
+        tick.set(self.tick.get());
+        seen_ms.set(0);
+        // Before anybody can take it, who takes it off.
         if earned {
             earned::add(charge, block.key());
         } else {
-            self.kept += charge;
+            self.kept.set(self.kept.get() + charge);
             warm::FRONTS.fetch_add(charge, Relaxed);
             warm::keep(charge as isize);
         }
+        block.keep();
+        self.lay(place, p);
         true
     }
 
@@ -384,21 +430,22 @@ impl Front {
 
     /// The same of those that are charged and not earned.
     fn oldest_unearned(&self) -> Option<usize> {
-        self.oldest(|_, place| place.charge > 0 && !place.earned)
+        self.oldest(|_, place| place.charge.get() > 0 && !place.earned.get())
     }
 
     /// The same of those that are earned and count for `bound`.
     fn oldest_earned(&self, bound: Bound) -> Option<usize> {
-        self.oldest(|i, place| place.earned && bound.counts(self.keys[i]))
+        self.oldest(|i, place| place.earned.get() && bound.counts(self.keys[i].get()))
     }
 
     fn ticks_since(&self, i: usize) -> u32 {
-        self.tick.wrapping_sub(self.places[i].tick & !(TICK - 1))
+        let served = self.places[i].tick.get() & !(TICK - 1);
+        self.tick.get().wrapping_sub(served)
     }
 
     /// What was earned and has not been wanted lately leaves, for the room of `block`, which was freed: if that is a
     /// mapping for which there is none.
-    pub(super) fn relent(&mut self, block: Block) {
+    pub(super) fn relent(&self, block: Block) {
         if block.record() == 0 {
             return;
         }
@@ -414,30 +461,32 @@ impl Front {
     /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait:
     /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
     /// the block is freed here, and perhaps another thread has done that. False if it had looked at `now` before.
-    pub(super) fn age(&mut self, now: u32) -> bool {
+    pub(super) fn age(&self, now: u32) -> bool {
         if self.has_aged(now) {
             return false;
         }
-        self.aged_ms = now;
-        for i in 0..PLACES {
-            let place = &mut self.places[i];
-            if !place.earned && (place.charge == 0 || place.at.load(Relaxed) != 0) {
+        self.aged_ms.set(now);
+        self.note_taken();
+        for i in (0..PLACES).filter(|i| self.keys[*i].get() != 0) {
+            let (place, is_out) = (&self.places[i], self.slots[i].at() == 0);
+            if !place.earned.get() && (place.charge.get() == 0 || !is_out) {
                 continue;
             }
-            let (seen, most) = if place.at.load(Relaxed) == 0 {
+            let (seen, most) = if is_out {
                 (SEEN_OUT, LONGEST_PATIENCE_MS)
             } else {
-                let record = records::get(place.record);
+                let record = records::get(place.record.get());
                 (SEEN_IDLE, record.map_or(0, shelf::patience_with))
             };
-            if place.tick & seen == 0 {
-                place.tick |= seen;
-                place.seen_ms = now;
-            } else if now.wrapping_sub(place.seen_ms) > most {
+            let tick = place.tick.get();
+            if tick & seen == 0 {
+                place.tick.set(tick | seen);
+                place.seen_ms.set(now);
+            } else if now.wrapping_sub(place.seen_ms.get()) > most {
                 self.dismiss(i);
             }
         }
-        while self.kept > policy::FRONT_LEAST
+        while self.kept.get() > policy::FRONT_LEAST
             && warm::FRONTS.load(Relaxed) > warm::fronts_max()
             && let Some(i) = self.oldest_unearned()
         {
@@ -448,62 +497,87 @@ impl Front {
 
     /// Whether [`Front::age`] has looked at `now`.
     pub(super) fn has_aged(&self, now: u32) -> bool {
-        now == self.aged_ms
+        now == self.aged_ms.get()
     }
 
     /// As [`Self::evict`], of a block that has to be earned again to be kept as earned.
-    fn dismiss(&mut self, i: usize) {
-        let place = &self.places[i];
-        if place.earned
-            && place.at.load(Relaxed) != 0
-            && let Some(record) = records::get(place.record)
-        {
-            record.put(flag::EARNED, false);
-        }
-        self.evict(i);
+    fn dismiss(&self, i: usize) {
+        self.leave(i, false);
     }
 
     /// Hands the block at a place to the shared stores, and takes the charge back.
-    fn evict(&mut self, i: usize) {
+    fn evict(&self, i: usize) {
+        self.leave(i, true);
+    }
+
+    fn leave(&self, i: usize, stays_earned: bool) {
+        if self.keys[i].get() == 0 {
+            return;
+        }
+        let place = &self.places[i];
+        // First the block: who takes it takes the charge.
         let inside = sync::inside();
-        let place = &mut self.places[i];
-        let charge = core::mem::take(&mut place.charge);
-        if place.earned {
-            earned::remove(charge, self.keys[i]);
+        let p = self.slots[i].claim();
+        let is_taken = self.slots[i].was_taken();
+        let charge = place.charge.replace(0);
+        let earned = place.earned.replace(false);
+        let key = self.keys[i].replace(0);
+        if is_taken {
+            return;
+        }
+        if earned {
+            earned::remove(charge, key);
         } else if charge > 0 {
-            self.kept -= charge;
+            self.kept.set(self.kept.get() - charge);
             earned::lower(&warm::FRONTS, charge);
             warm::keep(-(charge as isize));
         }
-        place.earned = false;
         drop(inside);
-        self.keys[i] = 0;
-        let Some(p) = NonNull::new(place.at.load(Relaxed) as *mut u8) else {
+        let Some(p) = p else {
             return;
         };
-        place.at.store(0, Relaxed);
         bump(&self.evictions);
-        if place.record == 0 {
+        if place.record.get() == 0 {
             // SAFETY: the place held the start of a run, which is ours.
             unsafe {
                 if let Ok(cell) = runs::cell(p) {
                     runs::give(p, cell);
                 }
             }
-        } else if let Some(record) = records::get(place.record) {
-            direct::give(place.record, record);
+        } else if let Some(record) = records::get(place.record.get()) {
+            if earned && !stays_earned {
+                record.put(flag::EARNED, false);
+            }
+            direct::give(place.record.get(), record);
+        }
+    }
+
+    /// Called by any thread, once in a while, at `now`: if the owner did nothing since a visit longer ago than any block may
+    /// wait, it sleeps, and what its sites have earned goes to the shared stores.
+    pub(super) fn visit(&self, now: u32) {
+        if !self.slots.iter().any(Slot::is_offered) {
+            return;
+        }
+        let counters = [&self.hits, &self.misses, &self.evictions];
+        let did: u64 = counters.iter().map(|n| n.load(Relaxed)).sum();
+        let visited = self.visited.load(Relaxed);
+        if visited as u32 != did as u32 || visited == 0 {
+            let new = u64::from(now) << 32 | u64::from(did as u32);
+            self.visited.store(new, Relaxed);
+        } else if learn::since(now, (visited >> 32) as u32) > LONGEST_PATIENCE_MS {
+            self.slots.iter().for_each(take_from);
         }
     }
 
     /// Hands every block to the shared stores.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&self) {
         for i in 0..PLACES {
             self.evict(i);
         }
     }
 
     /// Hands everything over, and adds what was counted to [`gone`].
-    pub(super) fn retire(&mut self) {
+    pub(super) fn retire(&self) {
         self.clear();
         for (sum, counter) in GONE.iter().zip([&self.hits, &self.misses, &self.evictions]) {
             sum.fetch_add(counter.load(Relaxed), Relaxed);
@@ -513,7 +587,7 @@ impl Front {
 
     /// The bytes that it keeps without having earned it, and those that it has earned.
     pub(super) fn totals(&self) -> (usize, Sum) {
-        (self.kept, self.earned())
+        (self.kept.get(), self.earned())
     }
 
     /// What lies in it now, and its hits, misses and evictions. Racy if another thread owns it.
@@ -524,21 +598,41 @@ impl Front {
             evictions: self.evictions.load(Relaxed),
             ..FrontCounts::default()
         };
-        for place in &self.places {
-            if place.at.load(Relaxed) == 0 {
+        for (place, slot) in self.places.iter().zip(&self.slots) {
+            if slot.at() == 0 {
                 continue;
             }
-            if place.record != 0 {
+            let record = place.record.get();
+            if record != 0 {
                 counts.large_blocks += 1;
-                counts.large_bytes += records::get(place.record).map_or(0, Record::used);
+                counts.large_bytes += records::get(record).map_or(0, Record::used);
             // Its word may be gone with its SuperSlab by now; the room is as good an answer.
             } else {
                 counts.run_blocks += 1;
-                counts.run_bytes += place.room;
+                counts.run_bytes += place.room.get();
             }
         }
         counts
     }
+}
+
+/// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned.
+fn take_from(slot: &Slot) {
+    let inside = sync::inside();
+    let Some((at, charge)) = slot.take() else {
+        return;
+    };
+    // It is a mapping, and nobody else's.
+    let Kind::Large(number) = map::lookup(at).kind() else {
+        return;
+    };
+    let Some(record) = records::get(number) else {
+        return;
+    };
+    earned::remove(charge, record.key());
+    drop(inside);
+    record.put(flag::EARNED, false);
+    direct::give(number, record);
 }
 
 /// Hits, misses and evictions of the fronts of threads that have ended.

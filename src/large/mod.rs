@@ -29,6 +29,7 @@ mod records;
 mod runs;
 mod shelf;
 mod sites;
+mod slot;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ mod whale;
 mod word;
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 pub(crate) use self::front::{Front, FrontCounts};
 pub(crate) use self::shelf::{ASSUME_DENSE, Lesson, each_lesson, teach};
@@ -45,6 +46,7 @@ use self::block::Block;
 pub(crate) use crate::base::Misuse;
 use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
 pub(crate) use crate::learn::site::Density;
+use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::os;
 use crate::space::map::Entry;
 use crate::space::pool::{self, Keeper};
@@ -88,7 +90,7 @@ pub(crate) enum Resize {
 
 /// A block. `None`: out of memory.
 #[inline]
-pub(crate) fn take(front: Option<&mut Front>, request: Request) -> Option<NonNull<u8>> {
+pub(crate) fn take(front: Option<&Front>, request: Request) -> Option<NonNull<u8>> {
     let Request {
         bytes,
         align,
@@ -142,7 +144,7 @@ fn take_shared(
 /// `entry` is what the slab map says of `p`. If a live block starts at `p`, nobody uses it any more.
 #[inline]
 pub(crate) unsafe fn give(
-    front: Option<&mut Front>,
+    front: Option<&Front>,
     p: NonNull<u8>,
     entry: Entry,
 ) -> Result<(), Misuse> {
@@ -208,6 +210,10 @@ fn give_oldest() -> bool {
 
 /// Gives earned memory back that is too much or has waited for too long, until that were `most` bytes or more.
 fn let_go(most: usize) {
+    if earned::sum() == earned::Sum::NONE {
+        return;
+    }
+    visit_fronts(now());
     let mut bytes = 0;
     while bytes < most
         && let Some((n, record)) = shelf::evict_earned(false)
@@ -217,9 +223,40 @@ fn let_go(most: usize) {
     }
 }
 
+/// See [`set_each_front`].
+static EACH_FRONT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Calls what it is given for the fronts of threads; if there are very many, for others each time.
+pub(crate) type EachFront = fn(&mut dyn FnMut(&Front));
+
+/// Has `each` asked for fronts: `heap`, which layers above, knows them. It may be called by any thread.
+pub(crate) fn set_each_front(each: EachFront) {
+    EACH_FRONT.store(each as *mut (), Relaxed);
+}
+
+/// If it is time: what sites have earned in threads that sleep goes to the shared stores, and from there, if nobody
+/// wants it, to the system.
+fn visit_fronts(now: u32) {
+    const VISIT_MS: u32 = LONGEST_PATIENCE_MS / 2;
+    static VISITED: AtomicU32 = AtomicU32::new(0);
+    let visited = VISITED.load(Relaxed);
+    let each = EACH_FRONT.load(Relaxed);
+    if learn::since(now, visited) < VISIT_MS
+        || each.is_null()
+        || VISITED
+            .compare_exchange(visited, now, Relaxed, Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    // SAFETY: only `set_each_front` writes it.
+    let each: EachFront = unsafe { core::mem::transmute(each) };
+    each(&mut |front| front.visit(now));
+}
+
 /// Once in a while, for a thread that does not free large blocks: what its sites have earned and do not want any more
 /// goes back, so much at a time that a small request can wait for it; and what runs have.
-pub(crate) fn look_for_idle(front: &mut Front) {
+pub(crate) fn look_for_idle(front: &Front) {
     const AT_ONCE: usize = 16 << 20;
     let now = now();
     front.age(now);
@@ -233,7 +270,7 @@ pub(crate) fn look_for_idle(front: &mut Front) {
 /// stay.
 #[cold]
 #[inline(never)]
-fn look_while_served(front: &mut Front) {
+fn look_while_served(front: &Front) {
     // The clock is coarse.
     if !front.has_aged(now()) {
         warm::look();
@@ -258,7 +295,7 @@ pub(crate) unsafe fn usable(p: NonNull<u8>, entry: Entry) -> Result<usize, Misus
 /// # Safety
 /// As for [`give`]; the caller uses at most `bytes` bytes of it afterwards, where it is then.
 pub(crate) unsafe fn resize(
-    _front: Option<&mut Front>,
+    _front: Option<&Front>,
     p: NonNull<u8>,
     entry: Entry,
     bytes: usize,
@@ -297,7 +334,7 @@ pub(crate) unsafe fn resize(
 }
 
 /// The thread ends: its blocks go to the shared stores, its counts to the sums.
-pub(crate) fn retire(front: &mut Front) {
+pub(crate) fn retire(front: &Front) {
     front.retire();
     balance();
 }

@@ -1,6 +1,8 @@
 //! What it costs: soft faults and system calls in loops, memory that stays, steps of growth. Times
 //! are printed by `cargo test --release large -- --ignored --nocapture`.
 
+use core::sync::atomic::AtomicBool;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 use std::{println, thread};
@@ -9,7 +11,7 @@ use super::*;
 use crate::base::SLOT;
 use crate::space::superslab::Slab;
 
-fn cycle(front: &mut Front, bytes: usize, site: usize) {
+fn cycle(front: &Front, bytes: usize, site: usize) {
     let p = take(Some(front), plain(bytes, site)).unwrap();
     touch(p, bytes);
     free(front, p);
@@ -24,19 +26,19 @@ fn a_loop_that_takes_touches_and_gives_faults_only_at_first() {
             (2 << 20, 200),
             (16 << 20, 200),
         ] {
-            let mut front = new_front();
+            let front = new_front();
             let start = faults();
             for _ in 0..6 {
-                cycle(&mut front, bytes, bytes);
+                cycle(&front, bytes, bytes);
             }
             let (first, calls) = (faults() - start, os_calls());
             for _ in 0..1000 {
-                cycle(&mut front, bytes, bytes);
+                cycle(&front, bytes, bytes);
             }
             assert_eq!(os_calls(), calls, "{bytes}: system calls");
             assert!(faults() - start - first < 20, "{bytes}: faults go on");
             assert!(first <= most, "{bytes}: {first} faults at first");
-            retire(&mut front);
+            retire(&front);
             // It would leave in the course of the next loop.
             trim();
         }
@@ -47,11 +49,11 @@ fn a_loop_that_takes_touches_and_gives_faults_only_at_first() {
 #[test]
 fn sparse_sites_never_get_huge_pages() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         // What earlier tests learned of other sites does not matter.
         let bytes = 24 << 20;
         for _ in 0..20 {
-            let p = take(Some(&mut front), plain(bytes, 0x5a5a)).unwrap();
+            let p = take(Some(&front), plain(bytes, 0x5a5a)).unwrap();
             touch(p, 64 << 10);
             let mut out = [0u8; 1];
             assert!(crate::os::resident(
@@ -59,24 +61,24 @@ fn sparse_sites_never_get_huge_pages() {
                 &mut out
             ));
             assert_eq!(out[0] & 1, 0);
-            free(&mut front, p);
+            free(&front, p);
         }
-        retire(&mut front);
+        retire(&front);
     });
 }
 
 #[test]
 fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_them() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         let bytes = policy::RUN_MAX + PAGE;
-        let mut is_huge = |first: usize, touched: usize, growing: bool, site: usize| {
-            let mut take = |bytes: usize| {
+        let is_huge = |first: usize, touched: usize, growing: bool, site: usize| {
+            let take = |bytes: usize| {
                 let request = Request {
                     growing,
                     ..plain(bytes, site)
                 };
-                take(Some(&mut front), request).unwrap()
+                take(Some(&front), request).unwrap()
             };
             // What its first block shows, and another while that one, if it was kept, is out.
             let p = take(first);
@@ -96,7 +98,7 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
         assert!(!is_huge(large, PAGE, true, 2));
         assert!(!is_huge(bytes, bytes, true, 3));
         assert!(!is_huge(large, large, false, 4));
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -104,7 +106,7 @@ fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_th
 #[test]
 fn a_mix_of_sizes_makes_no_system_calls() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         let mut live = [None; 8];
         let mut seed = 7u64;
         let mut calls = 0;
@@ -115,15 +117,15 @@ fn a_mix_of_sizes_makes_no_system_calls() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let bytes = (33 << 10) + (seed >> 33) as usize % (479 << 10);
             if let Some(p) = live[i % 8].take() {
-                free(&mut front, p);
+                free(&front, p);
             }
-            let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+            let p = take(Some(&front), plain(bytes, 3)).unwrap();
             touch(p, bytes);
             live[i % 8] = Some(p);
         }
         assert!(os_calls() - calls < 20, "{} calls", os_calls() - calls);
-        live.into_iter().flatten().for_each(|p| free(&mut front, p));
-        retire(&mut front);
+        live.into_iter().flatten().for_each(|p| free(&front, p));
+        retire(&front);
         check().unwrap();
     });
 }
@@ -131,17 +133,17 @@ fn a_mix_of_sizes_makes_no_system_calls() {
 #[test]
 fn what_is_freed_stays_only_up_to_the_budget() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for round in 0..2 {
             let blocks: Vec<_> = (0..800)
                 .map(|i| {
                     let bytes = if i % 40 == 0 { 4 << 20 } else { 200 << 10 };
-                    let p = take(Some(&mut front), plain(bytes, 50 + i % 3 + round * 100)).unwrap();
+                    let p = take(Some(&front), plain(bytes, 50 + i % 3 + round * 100)).unwrap();
                     touch(p, bytes);
                     p
                 })
                 .collect();
-            blocks.into_iter().for_each(|p| free(&mut front, p));
+            blocks.into_iter().for_each(|p| free(&front, p));
             thread::sleep(Duration::from_millis(1100));
         }
         let counts = counts();
@@ -150,20 +152,20 @@ fn what_is_freed_stays_only_up_to_the_budget() {
             resident <= (8 << 20) + warm::SLACK + (1 << 20),
             "{counts:?}"
         );
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
 
 /// Grows as realloc would: in place if it can, else take, copy, give. The bytes copied, and the steps.
-fn grow(front: &mut Front, limit: usize, site: usize) -> (usize, usize) {
+fn grow(front: &Front, limit: usize, site: usize) -> (usize, usize) {
     let (p, copied, steps) = grown(front, limit, site);
     free(front, p);
     (copied, steps)
 }
 
 /// As [`grow`], with the block, which stays.
-fn grown(front: &mut Front, limit: usize, site: usize) -> (NonNull<u8>, usize, usize) {
+fn grown(front: &Front, limit: usize, site: usize) -> (NonNull<u8>, usize, usize) {
     let (mut bytes, mut copied, mut steps) = (8 << 10, 0, 0);
     let mut p = take(
         Some(front),
@@ -205,14 +207,14 @@ fn grown(front: &mut Front, limit: usize, site: usize) -> (NonNull<u8>, usize, u
 #[test]
 fn growth_copies_little_and_then_nothing() {
     alone(|| {
-        let mut front = new_front();
-        assert_eq!(grow(&mut front, 64 << 10, 1).0, 0);
-        let copied: Vec<_> = (0..8).map(|_| grow(&mut front, 64 << 20, 2).0).collect();
+        let front = new_front();
+        assert_eq!(grow(&front, 64 << 10, 1).0, 0);
+        let copied: Vec<_> = (0..8).map(|_| grow(&front, 64 << 20, 2).0).collect();
         assert!(copied[0] <= 4 << 20, "{copied:?}");
         assert_eq!(copied[7], 0, "{copied:?}");
         // A site whose buffers stay small does not get what a large one left.
         let p = take(
-            Some(&mut front),
+            Some(&front),
             Request {
                 growing: true,
                 ..plain(10 << 10, 3)
@@ -220,8 +222,8 @@ fn growth_copies_little_and_then_nothing() {
         )
         .unwrap();
         assert!(matches!(entry(p).kind(), Kind::Run));
-        free(&mut front, p);
-        retire(&mut front);
+        free(&front, p);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -229,11 +231,11 @@ fn growth_copies_little_and_then_nothing() {
 #[test]
 fn a_small_buffer_does_not_hold_for_long_what_a_large_one_left() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         let room = |p: NonNull<u8>| block_at(p).room();
         // Whatever is freed is kept.
         crate::learn::strategy::USERS_FLOOR.store(1 << 30, Relaxed);
-        for front in [&mut front, &mut new_front()] {
+        for front in [&front, &new_front()] {
             for _ in 0..6 {
                 grow(front, 64 << 20, 5);
             }
@@ -263,19 +265,19 @@ fn a_small_buffer_does_not_hold_for_long_what_a_large_one_left() {
 #[ignore = "prints times"]
 fn times() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for bytes in [40 << 10, 64 << 10, 256 << 10, 2 << 20, 16 << 20, 64 << 20] {
             let (f, calls, t) = (faults(), os_calls(), Instant::now());
             let turns = 10_000;
             for _ in 0..turns {
-                cycle(&mut front, bytes, bytes + 7);
+                cycle(&front, bytes, bytes + 7);
             }
             let touching = t.elapsed() / turns;
             let (f, calls) = (faults() - f, os_calls() - calls);
             let t = Instant::now();
             for _ in 0..1_000_000 {
-                let p = take(Some(&mut front), plain(bytes, bytes + 7)).unwrap();
-                free(&mut front, p);
+                let p = take(Some(&front), plain(bytes, bytes + 7)).unwrap();
+                free(&front, p);
             }
             let ns = t.elapsed().as_nanos() as f64 / 1e6;
             println!(
@@ -295,9 +297,9 @@ fn times() {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let bytes = lo + (seed >> 33) as usize % (hi - lo);
                 if let Some(p) = live[i % 8].take() {
-                    free(&mut front, p);
+                    free(&front, p);
                 }
-                let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+                let p = take(Some(&front), plain(bytes, 3)).unwrap();
                 touch(p, bytes);
                 live[i % 8] = Some(p);
             }
@@ -309,13 +311,13 @@ fn times() {
                 faults() - f,
                 os_calls() - calls
             );
-            live.into_iter().flatten().for_each(|p| free(&mut front, p));
+            live.into_iter().flatten().for_each(|p| free(&front, p));
         }
         for (limit, turns) in [(64 << 10, 100_000), (64 << 20, 1000)] {
             let t = Instant::now();
             let mut last = (0, 0);
             for _ in 0..turns {
-                last = grow(&mut front, limit, 11);
+                last = grow(&front, limit, 11);
             }
             println!(
                 "growth from 8 KiB to {} KiB: {:?}, {} steps, {} bytes copied",
@@ -326,13 +328,13 @@ fn times() {
             );
         }
         println!("{:?}\n{:?}", counts(), front.counts());
-        retire(&mut front);
+        retire(&front);
         for threads in [1, 2, 8, 32] {
             let t = Instant::now();
             thread::scope(|s| {
                 for id in 0..threads {
                     s.spawn(move || {
-                        let mut front = new_front();
+                        let front = new_front();
                         let mut live = [None; 16];
                         let mut seed = id as u64;
                         for _ in 0..100_000 / threads {
@@ -340,14 +342,14 @@ fn times() {
                             let bytes = (64 << 10) + (seed >> 33) as usize % (960 << 10);
                             let i = (seed >> 20) as usize % 16;
                             if let Some(p) = live[i].take() {
-                                free(&mut front, p);
+                                free(&front, p);
                             }
-                            let p = take(Some(&mut front), plain(bytes, 3)).unwrap();
+                            let p = take(Some(&front), plain(bytes, 3)).unwrap();
                             touch(p, PAGE);
                             live[i] = Some(p);
                         }
-                        live.into_iter().flatten().for_each(|p| free(&mut front, p));
-                        retire(&mut front);
+                        live.into_iter().flatten().for_each(|p| free(&front, p));
+                        retire(&front);
                     });
                 }
             });
@@ -363,18 +365,18 @@ fn times() {
 #[test]
 fn a_block_of_64_mib_is_kept_after_others() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for bytes in [2 << 20, 16 << 20, 64 << 20] {
             for _ in 0..6 {
-                cycle(&mut front, bytes, bytes + 7);
+                cycle(&front, bytes, bytes + 7);
             }
             let calls = os_calls();
             for _ in 0..10 {
-                cycle(&mut front, bytes, bytes + 7);
+                cycle(&front, bytes, bytes + 7);
             }
             assert_eq!(os_calls(), calls, "{bytes}: {:?}", counts());
         }
-        retire(&mut front);
+        retire(&front);
     });
 }
 
@@ -387,11 +389,11 @@ fn least_strategy() {
 #[test]
 fn what_sites_have_earned_stays_under_any_strategy() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         least_strategy();
-        let mut turn = || {
+        let turn = || {
             for bytes in [24 << 20, 8 << 20] {
-                cycle(&mut front, bytes, bytes + 7);
+                cycle(&front, bytes, bytes + 7);
             }
         };
         // Who is kept from running for as long as a block may wait begins again.
@@ -409,19 +411,19 @@ fn what_sites_have_earned_stays_under_any_strategy() {
             turn();
         }
         assert!(counts().earned_bytes < 32 << 20, "{:?}", counts());
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
 
 /// A front with blocks of 8 MiB and 2 MiB that their sites have earned.
 fn front_with_earned_blocks() -> Box<Front> {
-    let mut front = new_front();
+    let front = new_front();
     least_strategy();
     let there = (0..20).any(|_| {
         for _ in 0..6 {
-            cycle(&mut front, 8 << 20, 7);
-            cycle(&mut front, 2 << 20, 8);
+            cycle(&front, 8 << 20, 7);
+            cycle(&front, 2 << 20, 8);
         }
         front.counts().large_blocks == 2 && counts().earned_bytes >= 10 << 20
     });
@@ -438,18 +440,18 @@ fn half_of_patience() {
 fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
     alone(|| {
         // A delay only makes them wait for longer.
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         let gone = (0..40).any(|i| {
             half_of_patience();
-            cycle(&mut front, 3 << 20, 100 + i);
+            cycle(&front, 3 << 20, 100 + i);
             counts().earned_bytes == 0
         });
         assert!(gone, "{:?}", counts());
         // With other blocks than large ones, too.
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         let gone = (0..40).any(|_| {
             half_of_patience();
-            look_for_idle(&mut front);
+            look_for_idle(&front);
             counts().earned_bytes == 0
         });
         assert!(gone, "{:?}", counts());
@@ -457,35 +459,119 @@ fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
     });
 }
 
+/// What others see of a thread is what it did since somebody looked last.
+#[test]
+fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
+    alone(|| {
+        const LONG: u32 = LONGEST_PATIENCE_MS + 1;
+        let front = front_with_earned_blocks();
+        let earned = counts().earned_bytes;
+        let there = || front.counts().large_blocks;
+        front.visit(1000);
+        front.visit(1000 + LONG - 1);
+        assert_eq!(there(), 2);
+        // Who took one meanwhile, and one that is out, wait.
+        cycle(&front, 8 << 20, 7);
+        front.visit(1000 + 2 * LONG);
+        let p = take(Some(&front), plain(2 << 20, 8)).unwrap();
+        front.visit(1000 + 2 * LONG);
+        front.visit(1000 + 3 * LONG - 1);
+        assert_eq!((there(), counts().earned_bytes), (1, earned));
+        front.visit(1000 + 3 * LONG);
+        assert_eq!(there(), 0);
+        // What it took is not charged any more, unless the shelf keeps it.
+        check().unwrap();
+        check_accounts(&front).unwrap();
+        trim();
+        assert_eq!(counts().earned_bytes, 2 << 20);
+        // It goes on as if it had never had that.
+        free(&front, p);
+        for _ in 0..3 {
+            cycle(&front, 8 << 20, 7);
+            cycle(&front, 2 << 20, 8);
+        }
+        assert_eq!(there(), 2);
+        check_accounts(&front).unwrap();
+        retire(&front);
+        check().unwrap();
+    });
+}
+
+/// Threads take and free large blocks, then sleep but for one.
+#[test]
+fn what_threads_that_sleep_have_earned_goes_back() {
+    const THREADS: usize = 4;
+    static FRONTS: [AtomicPtr<Front>; THREADS] =
+        [const { AtomicPtr::new(core::ptr::null_mut()) }; THREADS];
+    /// The front of thread `i`.
+    fn front(i: usize) -> &'static Front {
+        // SAFETY: made before the threads are, and never freed; only the thread `i` does more than visit it, and count.
+        unsafe { &*FRONTS[i].load(Relaxed) }
+    }
+    alone(|| {
+        for place in &FRONTS {
+            place.store(Box::leak(new_front()), Relaxed);
+        }
+        set_each_front(|visit| (0..THREADS).for_each(|i| visit(front(i))));
+        least_strategy();
+        let (have_earned, go_on) = (Barrier::new(THREADS), AtomicBool::new(true));
+        let work = |i: usize| {
+            while front(i).counts().large_bytes < 4 << 20 {
+                cycle(front(i), 4 << 20, 7);
+            }
+            have_earned.wait();
+            while go_on.load(Relaxed) {
+                // The first one goes on, with other blocks.
+                if i == 0 {
+                    cycle(front(i), 2 << 20, 8);
+                    let keeps = |i| front(i).counts().large_blocks > 0;
+                    go_on.store((1..THREADS).any(keeps), Relaxed);
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            retire(front(i));
+        };
+        thread::scope(|scope| {
+            for i in 0..THREADS {
+                let work = &work;
+                scope.spawn(move || work(i));
+            }
+        });
+        check().unwrap();
+        trim();
+        assert_eq!(counts().earned_bytes, 0);
+    });
+}
+
 #[test]
 fn time_in_use_is_not_waiting() {
     alone(|| {
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         let there = |front: &Front| front.counts().large_bytes;
         let bytes = 8 << 20;
-        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        let p = take(Some(&front), plain(bytes, 7)).unwrap();
         // Looked at while it is out, for longer than it may wait. (One look a tick of the clock.)
         thread::sleep(Duration::from_millis(10));
-        look_for_idle(&mut front);
+        look_for_idle(&front);
         half_of_patience();
-        free(&mut front, p);
-        look_for_idle(&mut front);
+        free(&front, p);
+        look_for_idle(&front);
         assert!(there(&front) >= bytes);
         // For so long that the place is given up, it has one at its return.
-        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        let p = take(Some(&front), plain(bytes, 7)).unwrap();
         let charged = counts().earned_bytes;
         let given_up = (0..40).any(|_| {
             half_of_patience();
-            look_for_idle(&mut front);
+            look_for_idle(&front);
             counts().earned_bytes + bytes <= charged && there(&front) == 0
         });
         assert!(given_up, "{:?}", counts());
         let calls = os_calls();
-        free(&mut front, p);
-        let p = take(Some(&mut front), plain(bytes, 7)).unwrap();
+        free(&front, p);
+        let p = take(Some(&front), plain(bytes, 7)).unwrap();
         assert_eq!(os_calls(), calls);
-        free(&mut front, p);
-        retire(&mut front);
+        free(&front, p);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -493,21 +579,21 @@ fn time_in_use_is_not_waiting() {
 #[test]
 fn what_leaves_a_front_does_not_exceed_the_budget() {
     alone(|| {
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         // As if the sites' credit had lapsed, and much were in use.
         shelf::forget_sites();
-        let live = take(Some(&mut front), plain(200 << 20, 99)).unwrap();
+        let live = take(Some(&front), plain(200 << 20, 99)).unwrap();
         // And the budget were spent.
         let full = 1 << 30;
         warm::keep(full);
         let gone = (0..40).any(|_| {
             half_of_patience();
-            look_for_idle(&mut front);
+            look_for_idle(&front);
             front.counts().large_blocks == 0
         });
         assert!(gone && counts().kept_bytes == 0, "{:?}", counts());
         warm::keep(-full);
-        free(&mut front, live);
+        free(&front, live);
         check().unwrap();
     });
 }
@@ -515,20 +601,20 @@ fn what_leaves_a_front_does_not_exceed_the_budget() {
 #[test]
 fn an_earned_block_that_serves_stays_whatever_else_is_freed() {
     alone(|| {
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         let others: Vec<_> = (0..6)
-            .map(|i| take(Some(&mut front), plain(3 << 20, 100 + i)).unwrap())
+            .map(|i| take(Some(&front), plain(3 << 20, 100 + i)).unwrap())
             .collect();
         let evictions = front.counts().evictions;
         for other in others {
             half_of_patience();
-            cycle(&mut front, 8 << 20, 7);
-            free(&mut front, other);
+            cycle(&front, 8 << 20, 7);
+            free(&front, other);
         }
         // The one that did not serve has left, and nothing else.
         let counts = front.counts();
         assert_eq!((counts.large_blocks, counts.evictions), (1, evictions + 1));
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -536,19 +622,19 @@ fn an_earned_block_that_serves_stays_whatever_else_is_freed() {
 #[test]
 fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         least_strategy();
         let large = 24 << 20;
         // Who is kept from running for as long as a block may wait begins again.
         let found = (0..20).any(|_| {
             for _ in 0..6 {
-                free_shared(grown(&mut front, large, 5).0);
+                free_shared(grown(&front, large, 5).0);
             }
             let earned = counts().earned_bytes >= large;
             // The next one has it, makes little use of it, and does not leave it in its thread's front.
-            let (p, ..) = grown(&mut front, large / 10, 5);
+            let (p, ..) = grown(&front, large / 10, 5);
             let found = earned && block_at(p).touched() >= large;
-            free(&mut front, p);
+            free(&front, p);
             assert_eq!(front.counts().large_bytes, 0);
             assert!(counts().earned_bytes < large, "{:?}", counts());
             found
@@ -560,14 +646,14 @@ fn buffers_of_any_size_do_not_keep_what_the_largest_left() {
         let serves = (0..20).any(|_| {
             let [hits, ..] = counts().whale;
             for _ in 0..12 {
-                free_shared(grown(&mut front, bytes, 5).0);
+                free_shared(grown(&front, bytes, 5).0);
             }
             counts().whale[0] >= hits + 8 && (1..large).contains(&counts().earned_bytes)
         });
         assert!(serves, "{:?}", counts());
-        free_shared(grown(&mut front, large, 5).0);
+        free_shared(grown(&front, large, 5).0);
         assert!(counts().earned_bytes < large, "{:?}", counts());
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -703,21 +789,21 @@ fn runs_whose_superslabs_went_back_are_missed() {
 fn a_front_does_not_charge_for_long_what_is_in_use() {
     alone(|| {
         crate::learn::strategy::USERS_FLOOR.store(4 << 20, Relaxed);
-        let mut front = new_front();
+        let front = new_front();
         let request = plain(1 << 20, 7);
         for _ in 0..2 {
-            let p = take(Some(&mut front), request).unwrap();
+            let p = take(Some(&front), request).unwrap();
             touch(p, 1 << 20);
-            free(&mut front, p);
+            free(&front, p);
         }
-        let p = take(Some(&mut front), request).unwrap();
+        let p = take(Some(&front), request).unwrap();
         assert!(front.totals().0 >= 1 << 20);
         for later in [0, crate::learn::monitor::LONGEST_PATIENCE_MS + 1] {
             front.age(now() + 1 + later);
         }
         assert_eq!(front.totals().0, 0);
-        free(&mut front, p);
-        retire(&mut front);
+        free(&front, p);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -725,13 +811,13 @@ fn a_front_does_not_charge_for_long_what_is_in_use() {
 /// A front with what the last blocks left of 128 MiB that were in use all at once.
 fn front_after_a_burst() -> Box<Front> {
     least_strategy();
-    let mut front = new_front();
+    let front = new_front();
     let request = plain(256 << 10, 7);
     let blocks: Vec<_> = (0..512)
-        .map(|_| take(Some(&mut front), request).unwrap())
+        .map(|_| take(Some(&front), request).unwrap())
         .collect();
     for p in blocks {
-        free(&mut front, p);
+        free(&front, p);
     }
     assert!(front.counts().run_blocks > 1, "{:?}", front.counts());
     front
@@ -740,16 +826,16 @@ fn front_after_a_burst() -> Box<Front> {
 #[test]
 fn what_a_burst_left_in_a_front_makes_room() {
     alone(|| {
-        let mut front = front_after_a_burst();
+        let front = front_after_a_burst();
         let turns = 400;
         let (hits, bytes) = (front.counts().hits, front.totals().0);
         for _ in 0..turns {
-            cycle(&mut front, 40_000, 8);
+            cycle(&front, 40_000, 8);
         }
         let counts = front.counts();
         assert!(counts.hits - hits > turns / 2, "{counts:?}");
         assert!(front.totals().0 < bytes);
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -757,11 +843,11 @@ fn what_a_burst_left_in_a_front_makes_room() {
 #[test]
 fn what_a_burst_left_in_the_front_of_a_thread_that_sleeps_is_not_for_others_to_pay() {
     alone(|| {
-        let mut sleeper = front_after_a_burst();
+        let sleeper = front_after_a_burst();
         assert!(sleeper.totals().0 > warm::budget() + warm::SLACK);
-        let (mut front, turns) = (new_front(), 100);
+        let (front, turns) = (new_front(), 100);
         for _ in 0..turns {
-            cycle(&mut front, 40_000, 8);
+            cycle(&front, 40_000, 8);
         }
         let counts = front.counts();
         assert!(counts.hits > turns / 2, "{counts:?}");
@@ -772,8 +858,8 @@ fn what_a_burst_left_in_the_front_of_a_thread_that_sleeps_is_not_for_others_to_p
             cycle_runs(448);
         }
         assert_eq!(os_calls(), calls);
-        retire(&mut front);
-        retire(&mut sleeper);
+        retire(&front);
+        retire(&sleeper);
         check().unwrap();
     });
 }
@@ -786,18 +872,18 @@ fn a_thread_that_its_front_serves_sees_that_less_may_be_kept() {
         cycle_runs(16 << 10);
         let kept = counts().warm_run_bytes;
         assert!(kept >= 16 << 20, "{kept}");
-        let mut front = new_front();
-        cycle(&mut front, 40_000, 8);
+        let front = new_front();
+        cycle(&front, 40_000, 8);
         // As learning would do when nobody wants it.
         least_strategy();
         thread::sleep(Duration::from_millis(20));
         for _ in 0..1000 {
-            cycle(&mut front, 40_000, 8);
+            cycle(&front, 40_000, 8);
         }
         assert_eq!(front.counts().misses, 1);
         let kept = counts().warm_run_bytes;
         assert!(kept <= warm::budget(), "{kept}");
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -805,11 +891,11 @@ fn a_thread_that_its_front_serves_sees_that_less_may_be_kept() {
 #[test]
 fn what_a_burst_left_in_a_front_goes_when_its_thread_goes_on_with_small_blocks() {
     alone(|| {
-        let mut front = front_after_a_burst();
+        let front = front_after_a_burst();
         front.age(now() + 1);
         let most = warm::fronts_max();
         assert!(front.totals().0 <= most, "{:?}", front.counts());
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -817,14 +903,14 @@ fn what_a_burst_left_in_a_front_goes_when_its_thread_goes_on_with_small_blocks()
 #[test]
 fn small_buffers_together_hold_little_of_what_large_ones_left() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         crate::learn::strategy::USERS_FLOOR.store(4 << 20, Relaxed);
         for (large, small) in [(1 << 20, 12 << 10), (24 << 20, 3 << 19)] {
             let bound = policy::growing_max(0, crate::learn::warm_floor()).max(large);
             let (mut held, mut most) = (Vec::new(), 0);
             for _ in 0..60 {
-                grow(&mut front, large, 5);
-                held.push(grown(&mut front, small, 5).0);
+                grow(&front, large, 5);
+                held.push(grown(&front, small, 5).0);
                 most = most.max(lent::sum());
             }
             assert!((1..=bound).contains(&most), "{most} of {large}");
@@ -834,11 +920,11 @@ fn small_buffers_together_hold_little_of_what_large_ones_left() {
             let room = held.len() * policy::growth_limit(small);
             assert!(unused <= bound + room, "{unused} of {large}");
             for p in held {
-                free(&mut front, p);
+                free(&front, p);
             }
             assert_eq!(lent::sum(), 0);
         }
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -846,24 +932,24 @@ fn small_buffers_together_hold_little_of_what_large_ones_left() {
 #[test]
 fn what_was_not_worth_keeping_is_not_missed() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         least_strategy();
         // Each time another site. Who is kept from running for too long begins again.
         let tried = (1..20).any(|site| {
             let credit = || shelf::known(policy::key(site, true)).0;
-            free_shared(grown(&mut front, 4 << 20, site).0);
-            let (p, ..) = grown(&mut front, 24 << 20, site);
+            free_shared(grown(&front, 4 << 20, site).0);
+            let (p, ..) = grown(&front, 24 << 20, site);
             // The first one was wanted again.
             let earned = credit() == 1;
             // Six times what they come to: it goes, and the next one that has to be mapped has lost nothing by it.
             free_shared(p);
-            let (p, ..) = grown(&mut front, 4 << 20, site);
+            let (p, ..) = grown(&front, 4 << 20, site);
             assert!(credit() <= 1);
             free_shared(p);
             earned
         });
         assert!(tried);
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -877,9 +963,9 @@ fn sites_that_pass_blocks_on_share_what_is_kept() {
         let (large, small, with_front) = (large << 20, small << 20, in_front.is_some());
         alone(|| {
             least_strategy();
-            let mut front = new_front();
-            let pass = |front: &mut Front, site, bytes, old: Option<NonNull<u8>>| {
-                let p = take(with_front.then_some(&mut *front), plain(bytes, site)).unwrap();
+            let front = new_front();
+            let pass = |front: &Front, site, bytes, old: Option<NonNull<u8>>| {
+                let p = take(with_front.then_some(front), plain(bytes, site)).unwrap();
                 touch(p, bytes);
                 match old {
                     Some(old) if with_front => free(front, old),
@@ -889,19 +975,19 @@ fn sites_that_pass_blocks_on_share_what_is_kept() {
                 Some(p)
             };
             let mut held = [None; 3];
-            let mut turn = |front: &mut Front| {
+            let mut turn = |front: &Front| {
                 let sites = [(8, large), (16, large), (24, small)];
                 for (old, (site, bytes)) in held.iter_mut().zip(sites) {
                     *old = pass(front, site, bytes, *old);
                 }
             };
-            turn(&mut front);
+            turn(&front);
             // Each has one that is free.
             let both = (0..20).any(|_| {
-                let spare = [8, 16].map(|site| pass(&mut front, site, large, None));
+                let spare = [8, 16].map(|site| pass(&front, site, large, None));
                 for p in spare.into_iter().flatten() {
                     if with_front {
-                        free(&mut front, p);
+                        free(&front, p);
                     } else {
                         free_shared(p);
                     }
@@ -913,17 +999,17 @@ fn sites_that_pass_blocks_on_share_what_is_kept() {
             // What nobody takes leaves in time. Who is kept from running begins again.
             let settled = (0..20).any(|_| {
                 for _ in 0..40 {
-                    turn(&mut front);
+                    turn(&front);
                     thread::sleep(Duration::from_millis(2));
                 }
                 let (before, calls) = (faults(), os_calls());
                 for _ in 0..20 {
-                    turn(&mut front);
+                    turn(&front);
                 }
                 (faults(), os_calls()) == (before, calls) && counts().earned_bytes < 2 * large
             });
             assert!(settled, "{:?}", counts());
-            retire(&mut front);
+            retire(&front);
             check().unwrap();
         });
     }
@@ -1002,7 +1088,7 @@ fn no_credit_comes_back_with_a_block_for_which_there_was_none() {
 fn a_block_of_another_site_is_for_those_that_touch_all_of_theirs() {
     alone(|| {
         let bytes = 8 << 20;
-        let mut front = front_with_earned_blocks();
+        let front = front_with_earned_blocks();
         use Density::{Dense, Sparse, Unknown};
         for (zero, given, taken, served) in [
             (false, Dense, Unknown, false),
@@ -1020,7 +1106,7 @@ fn a_block_of_another_site_is_for_those_that_touch_all_of_theirs() {
                 zero,
                 ..plain(bytes, 160)
             };
-            let p = take(Some(&mut front), request).unwrap();
+            let p = take(Some(&front), request).unwrap();
             assert_eq!(
                 front.counts().hits > hits,
                 served,
@@ -1028,7 +1114,7 @@ fn a_block_of_another_site_is_for_those_that_touch_all_of_theirs() {
             );
             free_shared(p);
         }
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }

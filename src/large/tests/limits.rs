@@ -13,11 +13,11 @@ fn at(p: NonNull<u8>, offset: usize) -> NonNull<u8> {
 #[test]
 fn misuse_is_seen() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for bytes in [100 << 10, 3 << 20] {
             // Twice: the second time, the block is one that the front keeps.
             for _ in 0..3 {
-                let p = take(Some(&mut front), plain(bytes, 1)).unwrap();
+                let p = take(Some(&front), plain(bytes, 1)).unwrap();
                 let e = entry(p);
                 // SAFETY: these pointers are all wrong, and none is used.
                 unsafe {
@@ -26,8 +26,8 @@ fn misuse_is_seen() {
                         assert_eq!(give(None, q, entry(p)), Err(Misuse::NotABlock));
                         assert_eq!(usable(q, entry(p)), Err(Misuse::NotABlock));
                     }
-                    give(Some(&mut front), p, e).unwrap();
-                    let again = give(Some(&mut front), p, e);
+                    give(Some(&front), p, e).unwrap();
+                    let again = give(Some(&front), p, e);
                     assert!(
                         matches!(again, Err(Misuse::DoubleFree | Misuse::NotABlock)),
                         "{again:?}"
@@ -48,7 +48,7 @@ fn misuse_is_seen() {
             );
             assert_eq!(give(None, p, Entry::FOREIGN), Err(Misuse::NotABlock));
         }
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -56,7 +56,7 @@ fn misuse_is_seen() {
 #[test]
 fn the_largest_numbers_are_refused() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for bytes in [
             isize::MAX as usize,
             isize::MAX as usize - 4095,
@@ -72,7 +72,7 @@ fn the_largest_numbers_are_refused() {
                         align,
                         ..plain(bytes, 1)
                     };
-                    assert_eq!(take(Some(&mut front), request), None, "{bytes} at {align}");
+                    assert_eq!(take(Some(&front), request), None, "{bytes} at {align}");
                 }
             }
         }
@@ -85,9 +85,9 @@ fn the_largest_numbers_are_refused() {
                 assert_eq!(resize(None, q, entry(q), bytes, 1), Resize::CannotInPlace);
             }
         }
-        free(&mut front, p);
-        free(&mut front, q);
-        retire(&mut front);
+        free(&front, p);
+        free(&front, q);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -95,7 +95,7 @@ fn the_largest_numbers_are_refused() {
 #[test]
 fn every_alignment_is_served() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         for shift in 4..34 {
             for bytes in [1, 40 << 10, 1 << 20, 3 << 20] {
                 for growing in [false, true] {
@@ -105,14 +105,14 @@ fn every_alignment_is_served() {
                         growing,
                         ..plain(bytes, shift)
                     };
-                    let p = take(Some(&mut front), request).unwrap();
+                    let p = take(Some(&front), request).unwrap();
                     assert_eq!(p.as_ptr() as usize % align, 0);
                     touch(p, bytes);
-                    free(&mut front, p);
+                    free(&front, p);
                 }
             }
         }
-        retire(&mut front);
+        retire(&front);
         check().unwrap();
     });
 }
@@ -293,7 +293,7 @@ fn buffers_that_grow_get_most_of_the_addresses_that_there_are() {
 #[test]
 fn out_of_memory_is_none_and_loses_nothing() {
     alone(|| {
-        let mut front = new_front();
+        let front = new_front();
         assert!(in_child(|| {
             let now = addresses();
             let mut blocks = [None::<NonNull<u8>>; 4096];
@@ -307,7 +307,7 @@ fn out_of_memory_is_none_and_loses_nothing() {
                         growing: i % 7 == 0,
                         ..plain(bytes, i % 5)
                     };
-                    *block = take(Some(&mut front), request);
+                    *block = take(Some(&front), request);
                     if let Some(p) = *block {
                         touch(p, PAGE);
                         // SAFETY: live.
@@ -325,7 +325,7 @@ fn out_of_memory_is_none_and_loses_nothing() {
                 }
                 for block in &mut blocks {
                     if let Some(p) = block.take() {
-                        free(&mut front, p);
+                        free(&front, p);
                     }
                 }
                 if check().is_err() {
@@ -345,17 +345,17 @@ fn a_child_of_a_fork_goes_on_whatever_other_threads_did() {
             for site in 0..3 {
                 let stop = &stop;
                 s.spawn(move || {
-                    let mut front = new_front();
+                    let front = new_front();
                     while !stop.load(Relaxed) {
                         for bytes in [100 << 10, 5 << 20, 600 << 10, 20 << 20] {
                             let p = take(None, plain(bytes, site)).unwrap();
-                            free(&mut front, p);
+                            free(&front, p);
                         }
                     }
-                    retire(&mut front);
+                    retire(&front);
                 });
             }
-            let mut front = new_front();
+            let front = new_front();
             let run = take(None, plain(100 << 10, 9)).unwrap();
             let mapping = take(None, plain(9 << 20, 9)).unwrap();
             let mut good = 0;
@@ -369,12 +369,12 @@ fn a_child_of_a_fork_goes_on_whatever_other_threads_did() {
                     warm::WARM.store(kept, Relaxed);
                     for p in [run, mapping] {
                         touch(p, 100 << 10);
-                        free(&mut front, p);
+                        free(&front, p);
                     }
                     for i in 0..300 {
-                        let p = take(Some(&mut front), plain((i + 10) << 14, i)).unwrap();
+                        let p = take(Some(&front), plain((i + 10) << 14, i)).unwrap();
                         touch(p, PAGE);
-                        free(&mut front, p);
+                        free(&front, p);
                     }
                     // What the threads' fronts and an abandoned cache kept does not count any more.
                     let accounts = check_accounts(&front).and_then(|kept| {
@@ -394,9 +394,9 @@ fn a_child_of_a_fork_goes_on_whatever_other_threads_did() {
             }
             stop.store(true, Relaxed);
             assert_eq!(good, 100);
-            free(&mut front, run);
-            free(&mut front, mapping);
-            retire(&mut front);
+            free(&front, run);
+            free(&front, mapping);
+            retire(&front);
         });
         check().unwrap();
     });

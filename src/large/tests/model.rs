@@ -73,11 +73,11 @@ impl Model {
         }
     }
 
-    fn front(&mut self) -> Option<&mut Front> {
+    fn front(&mut self) -> Option<&Front> {
         if self.random.below(8) == 0 {
             None
         } else {
-            Some(&mut self.front)
+            Some(&self.front)
         }
     }
 
@@ -192,7 +192,7 @@ impl Model {
         while !self.order.is_empty() {
             self.give();
         }
-        retire(&mut self.front);
+        retire(&self.front);
     }
 }
 
@@ -250,14 +250,14 @@ fn threads_free_what_others_took() {
                         while let Ok(known) = receiver.try_recv() {
                             known.verify(known.bytes);
                             let p = NonNull::new(known.at as *mut u8).unwrap();
-                            free(&mut model.front, p);
+                            free(&model.front, p);
                         }
                         model.step(20);
                     }
                     drop(next);
                     while let Ok(known) = receiver.recv() {
                         known.verify(known.bytes);
-                        free(&mut model.front, NonNull::new(known.at as *mut u8).unwrap());
+                        free(&model.front, NonNull::new(known.at as *mut u8).unwrap());
                     }
                     model.end();
                 });
