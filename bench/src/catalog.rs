@@ -110,6 +110,7 @@ pub(crate) fn all() -> Vec<Bench> {
     threads(&mut v);
     pages(&mut v);
     memory(&mut v);
+    idle(&mut v);
     lifetimes(&mut v);
     pressure(&mut v);
     history(&mut v);
@@ -552,6 +553,28 @@ fn memory(v: &mut Vec<Bench>) {
             "30 2 64",
         ),
     ));
+}
+
+/// What threads keep that have nothing to do.
+fn idle(v: &mut Vec<Bench>) {
+    for (name, about, blocks) in [
+        ("small", "2,000 blocks of 16 - 1,024 B", "16 1024 2000"),
+        ("mid", "32 blocks of 2 - 32 KiB", "2048 32768 32"),
+        ("large", "2 blocks of 1 - 4 MiB", "1048576 4194304 2"),
+    ] {
+        let args = format!("{blocks} 32");
+        v.push(repeated(
+            (0, 3),
+            workload(
+                "memory",
+                &format!("idle-{name}"),
+                &format!("32 threads with requests of {about}; then all but one sleep"),
+                "idle",
+                &format!("{args} 1000"),
+                &format!("{args} 4000"),
+            ),
+        ));
+    }
 }
 
 /// What it would be worth to keep blocks apart that live for long.

@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = &[
     ("handoff.c", include_str!("../workloads/handoff.c")),
     ("history.c", include_str!("../workloads/history.c")),
     ("hot.c", include_str!("../workloads/hot.c")),
+    ("idle.c", include_str!("../workloads/idle.c")),
     ("instr.c", include_str!("../workloads/instr.c")),
     ("larson.c", include_str!("../workloads/larson.c")),
     ("launch.c", include_str!("../workloads/launch.c")),
