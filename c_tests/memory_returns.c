@@ -199,6 +199,51 @@ static void after_frames(void)
     CHECK(resident_kib() <= REST, "%zu KiB resident long after the last frame of 48 MiB", resident_kib());
 }
 
+/* A request of a worker: two large buffers. */
+static void request(void)
+{
+    void *p = launder(malloc(1500000)), *q = launder(malloc(3000000));
+    CHECK(p != NULL && q != NULL, "large buffers");
+    memset(p, 1, 1500000);
+    memset(q, 1, 3000000);
+    free(launder(p));
+    free(launder(q));
+    sleep_ms(2);
+}
+
+static pthread_mutex_t no_work = PTHREAD_MUTEX_INITIALIZER;
+static volatile int is_busy = 1;
+
+static void *worker(void *unused)
+{
+    while (is_busy)
+        request();
+    /* Until the end. */
+    pthread_mutex_lock(&no_work);
+    pthread_mutex_unlock(&no_work);
+    return unused;
+}
+
+/* What workers take again and again stays with them, but not for as long as they sleep. 72 MiB stayed when
+   nobody else could take it. */
+static void after_workers(void)
+{
+    pthread_t threads[16];
+    size_t i, turn;
+    pthread_mutex_lock(&no_work);
+    for (i = 0; i < COUNT(threads); i++)
+        threads[i] = start_thread(worker, NULL);
+    sleep_ms(1500);
+    is_busy = 0;
+    /* One thread still works. Looks are a second apart; it takes more turns only if it is kept from running. */
+    for (turn = 0; turn < 300 || (resident_kib() > REST && turn < 10000); turn++)
+        request();
+    CHECK(resident_kib() <= REST, "%zu KiB resident long after workers had nothing to do", resident_kib());
+    pthread_mutex_unlock(&no_work);
+    for (i = 0; i < COUNT(threads); i++)
+        join_thread(threads[i]);
+}
+
 static void after_a_thread(void)
 {
     /* Half is freed by the thread itself, the rest after its death by another one. */
@@ -228,6 +273,7 @@ static void in_child(int which)
         case 7: after_queries(); break;
         case 8: what_is_idle_goes_back(); break;
         case 9: after_frames(); break;
+        case 10: after_workers(); break;
         default: again_and_again(); break;
         }
         /* With exit handlers, so that its stats are written, too. */
@@ -240,7 +286,7 @@ static void in_child(int which)
 int main(void)
 {
     int which;
-    for (which = 0; which < 11; which++)
+    for (which = 0; which < 12; which++)
         in_child(which);
     return 0;
 }
