@@ -233,10 +233,13 @@ static void after_workers(void)
     pthread_mutex_lock(&no_work);
     for (i = 0; i < COUNT(threads); i++)
         threads[i] = start_thread(worker, NULL);
-    sleep_ms(1500);
+    for (turn = 0; turn < 300 || (resident_kib() < 2 * REST && turn < 10000); turn++)
+        sleep_ms(2);
     is_busy = 0;
-    /* One thread still works. Looks are a second apart; it takes more turns only if it is kept from running. */
-    for (turn = 0; turn < 300 || (resident_kib() > REST && turn < 10000); turn++)
+    sleep_ms(50);
+    CHECK(resident_kib() >= 3 * REST / 2, "%zu KiB resident when workers have just had work", resident_kib());
+    /* One thread still works: some hundred turns, unless it is kept from running. */
+    for (turn = 0; resident_kib() > REST && turn < 10000; turn++)
         request();
     CHECK(resident_kib() <= REST, "%zu KiB resident long after workers had nothing to do", resident_kib());
     pthread_mutex_unlock(&no_work);

@@ -570,7 +570,7 @@ fn idle(v: &mut Vec<Bench>) {
                 &format!("idle-{name}"),
                 &format!("32 threads with requests of {about}; then all but one sleep"),
                 "idle",
-                &format!("{args} 1000"),
+                &format!("{args} 3000"),
                 &format!("{args} 4000"),
             ),
         ));

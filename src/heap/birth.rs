@@ -48,8 +48,11 @@ static SHARED: Lock<Shared> = Lock::new(Shared(null_mut()));
 static KEY: AtomicU32 = AtomicU32::new(0);
 const NO_KEY: u32 = u32::MAX;
 
-/// Heaps of the parent process: of those with a number up to this, only the forking thread's is used.
+/// Heaps of the parent process: of those with a number up to this, only the forking thread's is used, and those that were
+/// free if it was about to take one.
 static INHERITED: AtomicU32 = AtomicU32::new(0);
+/// The forking thread's.
+static HEIR: AtomicU32 = AtomicU32::new(0);
 
 fn by_number(number: u32) -> Option<&'static Heap> {
     // ORDERING: Acquire pairs with the Release in `make`.
@@ -57,7 +60,7 @@ fn by_number(number: u32) -> Option<&'static Heap> {
     if chunk.is_null() {
         return None;
     }
-    // SAFETY: chunks and heaps are never unmapped. Others use only a heap's queue.
+    // SAFETY: chunks and heaps are never unmapped. Others use only a heap's queue, and its front by `large::Front::visit`.
     unsafe { (&(*chunk))[number as usize % CHUNK].load(Acquire).as_ref() }
 }
 
@@ -217,7 +220,7 @@ unsafe extern "C" fn thread_ends(heap: *mut libc::c_void) {
 /// magazines and the heap itself to other threads.
 pub(super) unsafe fn retire(heap: *mut Heap) {
     // SAFETY: the heap was the calling thread's, and nothing can reach it through TLS any more, but
-    // `new_process`, as long as it has anything in its front.
+    // `new_process`, as long as it has anything in its front. Others may take what is offered there.
     unsafe {
         large::retire(&(*heap).large);
         tls::set_heap(&raw const GONE);
@@ -376,8 +379,14 @@ fn some_heaps(next: &AtomicU32, most: u32) -> (impl ExactSizeIterator<Item = u32
 fn each_front(visit: &mut dyn FnMut(&large::Front)) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let (looks, _) = some_heaps(&NEXT, 1000);
+    // A signal handler may fork meanwhile, and all these be the parent's.
+    let is_here = |number: &u32| *number > INHERITED.load(Relaxed);
+    let mine = tls::heap();
     looks
+        .take_while(is_here)
+        .chain([HEIR.load(Relaxed)])
         .filter_map(by_number)
+        .filter(|heap| !core::ptr::eq(*heap, mine))
         .for_each(|heap| visit(&heap.large));
 }
 
@@ -408,6 +417,12 @@ pub(crate) fn new_process() {
             registry.count += 1;
         });
         SHARED.recover(|shared| shared.0 = null_mut());
+        // Those that were free are not taken again, for who looks at all heaps looks at those with higher numbers.
+        if !REGISTRY.is_mine() {
+            (*REGISTRY.value()).free = null_mut();
+        }
+        let heir = if front.is_some() { (*mine).id } else { 0 };
+        HEIR.store(heir, Relaxed);
         let shared = !(*SHARED.value()).0.is_null();
         let taken = u32::from(front.is_some()) + u32::from(shared);
         (*REGISTRY.value()).taken = taken;

@@ -1,8 +1,8 @@
 //! One thread's front. The fast path is here and in [`tls`] and [`magazine`]: no atomics, no locks,
 //! no block is touched.
 //!
-//! Only the owning thread uses a heap, but for [`Heap::queue`], to which others push, and the
-//! counters, which reports read. Heaps are recycled, never unmapped: their numbers stand in the
+//! Only the owning thread uses a heap, but for [`Heap::queue`], to which others push, the
+//! counters, which reports read, and what its front offers, which others take if the thread sleeps. Heaps are recycled, never unmapped: their numbers stand in the
 //! slab map, and other threads may look at their queues at any time.
 
 mod birth;

@@ -39,7 +39,7 @@ const SEEN_OUT: u32 = 2;
 
 /// Takes that a front serves between two looks at what is kept: where memory is short, 128 took longer than a window.
 const HITS: u64 = 64;
-/// Hits, misses and evictions of fronts that are gone.
+/// Hits, misses and evictions of fronts that are gone, and what was taken from threads that sleep.
 static GONE: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// What is noted of the block in a slot, or of the last one that lay there.
@@ -95,7 +95,7 @@ pub(crate) struct Front {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
-    /// What the last visitor found: the low half of the sum of the three above, and over it when that was new, in ms.
+    /// What the last visitor found: how much the owner had done, and over it when that was new, in ms.
     visited: AtomicU64,
 }
 
@@ -300,20 +300,20 @@ impl Front {
             })
     }
 
-    /// Forgets what other threads have taken, with its charge.
+    /// Forgets what other threads have taken, with its charge. (In the child of a fork perhaps once more, in the middle.)
     fn note_taken(&self) {
         for i in 0..PLACES {
-            if self.keys[i].get() != 0 && self.slots[i].was_taken() {
+            if self.slots[i].was_taken() {
                 self.places[i].charge.set(0);
                 self.places[i].earned.set(false);
                 self.keys[i].set(0);
+                self.slots[i].reset();
             }
         }
     }
 
     #[cold]
     fn admit(&self, p: NonNull<u8>, block: Block) -> bool {
-        self.note_taken();
         if block.record() != 0 && self.age(now()) {
             // Blocks that come and go between fronts and the shelf are all found: nobody else would look what is not.
             super::balance();
@@ -466,7 +466,6 @@ impl Front {
             return false;
         }
         self.aged_ms.set(now);
-        self.note_taken();
         for i in (0..PLACES).filter(|i| self.keys[*i].get() != 0) {
             let (place, is_out) = (&self.places[i], self.slots[i].at() == 0);
             if !place.earned.get() && (place.charge.get() == 0 || !is_out) {
@@ -523,6 +522,7 @@ impl Front {
         let earned = place.earned.replace(false);
         let key = self.keys[i].replace(0);
         if is_taken {
+            self.slots[i].reset();
             return;
         }
         if earned {
@@ -552,21 +552,27 @@ impl Front {
         }
     }
 
-    /// Called by any thread, once in a while, at `now`: if the owner did nothing since a visit longer ago than any block may
-    /// wait, it sleeps, and what its sites have earned goes to the shared stores.
-    pub(super) fn visit(&self, now: u32) {
-        if !self.slots.iter().any(Slot::is_offered) {
-            return;
+    /// Called by any thread but the owner, once in a while, at `now`: if the owner did nothing since a visit longer ago than
+    /// any block may wait, it sleeps, and what its sites have earned goes to the shared stores. Returns the bytes.
+    pub(super) fn visit(&self, now: u32) -> usize {
+        let offered = self.slots.iter().filter(|slot| slot.is_offered()).count();
+        if offered == 0 {
+            return 0;
         }
         let counters = [&self.hits, &self.misses, &self.evictions];
         let did: u64 = counters.iter().map(|n| n.load(Relaxed)).sum();
+        // What is given back counts, too, and a take more than that.
+        let did = 2 * did + offered as u64;
         let visited = self.visited.load(Relaxed);
         if visited as u32 != did as u32 || visited == 0 {
             let new = u64::from(now) << 32 | u64::from(did as u32);
             self.visited.store(new, Relaxed);
-        } else if learn::since(now, (visited >> 32) as u32) > LONGEST_PATIENCE_MS {
-            self.slots.iter().for_each(take_from);
+            return 0;
         }
+        if learn::since(now, (visited >> 32) as u32) <= LONGEST_PATIENCE_MS {
+            return 0;
+        }
+        self.slots.iter().map(take_from).sum()
     }
 
     /// Hands every block to the shared stores.
@@ -583,6 +589,8 @@ impl Front {
             sum.fetch_add(counter.load(Relaxed), Relaxed);
             counter.store(0, Relaxed);
         }
+        // Who has the front next is another one.
+        self.visited.store(0, Relaxed);
     }
 
     /// The bytes that it keeps without having earned it, and those that it has earned.
@@ -616,23 +624,25 @@ impl Front {
     }
 }
 
-/// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned.
-fn take_from(slot: &Slot) {
+/// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned. Returns the bytes.
+fn take_from(slot: &Slot) -> usize {
     let inside = sync::inside();
     let Some((at, charge)) = slot.take() else {
-        return;
+        return 0;
     };
     // It is a mapping, and nobody else's.
     let Kind::Large(number) = map::lookup(at).kind() else {
-        return;
+        return 0;
     };
     let Some(record) = records::get(number) else {
-        return;
+        return 0;
     };
     earned::remove(charge, record.key());
     drop(inside);
     record.put(flag::EARNED, false);
     direct::give(number, record);
+    GONE[2].fetch_add(1, Relaxed);
+    charge
 }
 
 /// Hits, misses and evictions of the fronts of threads that have ended.
@@ -655,7 +665,7 @@ pub(crate) struct FrontCounts {
     pub(crate) hits: u64,
     /// Takes that it did not serve.
     pub(crate) misses: u64,
-    /// Blocks that made room for others, or waited for too long.
+    /// Blocks that made room for others, waited for too long, or were taken from a thread that sleeps.
     pub(crate) evictions: u64,
 }
 

@@ -51,6 +51,7 @@ use crate::os;
 use crate::space::map::Entry;
 use crate::space::pool::{self, Keeper};
 use crate::space::warm;
+use crate::sync;
 
 /// The clock of large blocks, in ms: coarse, and it wraps.
 fn now() -> u32 {
@@ -213,8 +214,7 @@ fn let_go(most: usize) {
     if earned::sum() == earned::Sum::NONE {
         return;
     }
-    visit_fronts(now());
-    let mut bytes = 0;
+    let mut bytes = visit_fronts(now(), most);
     while bytes < most
         && let Some((n, record)) = shelf::evict_earned(false)
     {
@@ -226,7 +226,8 @@ fn let_go(most: usize) {
 /// See [`set_each_front`].
 static EACH_FRONT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Calls what it is given for the fronts of threads; if there are very many, for others each time.
+/// Calls what it is given for the fronts of other threads than the calling one; if there are very many, for others each
+/// time.
 pub(crate) type EachFront = fn(&mut dyn FnMut(&Front));
 
 /// Has `each` asked for fronts: `heap`, which layers above, knows them. It may be called by any thread.
@@ -235,8 +236,8 @@ pub(crate) fn set_each_front(each: EachFront) {
 }
 
 /// If it is time: what sites have earned in threads that sleep goes to the shared stores, and from there, if nobody
-/// wants it, to the system.
-fn visit_fronts(now: u32) {
+/// wants it, to the system; until that were `most` bytes or more. Returns the bytes.
+fn visit_fronts(now: u32, most: usize) -> usize {
     const VISIT_MS: u32 = LONGEST_PATIENCE_MS / 2;
     static VISITED: AtomicU32 = AtomicU32::new(0);
     let visited = VISITED.load(Relaxed);
@@ -247,11 +248,23 @@ fn visit_fronts(now: u32) {
             .compare_exchange(visited, now, Relaxed, Relaxed)
             .is_err()
     {
-        return;
+        return 0;
     }
+    // In the child of a fork, what vanished threads have is not visited.
+    drop(sync::inside());
     // SAFETY: only `set_each_front` writes it.
     let each: EachFront = unsafe { core::mem::transmute(each) };
-    each(&mut |front| front.visit(now));
+    let mut bytes = 0;
+    each(&mut |front| {
+        if bytes < most {
+            bytes += front.visit(now);
+        }
+    });
+    if bytes >= most {
+        // The next one goes on.
+        VISITED.store(visited, Relaxed);
+    }
+    bytes
 }
 
 /// Once in a while, for a thread that does not free large blocks: what its sites have earned and do not want any more

@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::compiler_fence;
 
 use crate::base::SLOT;
 use crate::sync::primitive::AtomicU64;
@@ -80,14 +81,17 @@ impl Slot {
         claimed.is_ok().then_some(block)
     }
 
-    /// Whether another thread has taken what was offered here: the owner forgets it, once.
+    /// Whether another thread has taken what was offered here.
     #[inline(always)]
     pub(super) fn was_taken(&self) -> bool {
-        let taken = self.0.load(Relaxed) == TAKEN;
-        if taken {
-            self.0.store(0, Relaxed);
-        }
-        taken
+        self.0.load(Relaxed) == TAKEN
+    }
+
+    /// The owner, which has forgotten what was charged for it, too, makes the empty slot as it was at first.
+    pub(super) fn reset(&self) {
+        // What is charged is forgotten before, also for a signal handler that forks.
+        compiler_fence(Release);
+        self.0.store(0, Relaxed);
     }
 
     /// Whether the block may be had by any thread.
@@ -143,7 +147,9 @@ mod tests {
             slot.offer(0x7fff_ffff_0000, charge);
             assert_eq!(slot.take(), Some((0x7fff_ffff_0000, charge)));
             assert!(slot.at() == 0 && !slot.is_out() && slot.claim().is_none());
-            assert!(slot.was_taken() && !slot.was_taken() && slot.is_out());
+            assert!(slot.was_taken());
+            slot.reset();
+            assert!(!slot.was_taken() && slot.is_out());
         }
     }
 }

@@ -113,6 +113,11 @@ impl<T> Lock<T> {
         (&raw const self.state).addr()
     }
 
+    /// Whether the calling thread holds it, or is about to.
+    pub(crate) fn is_mine(&self) -> bool {
+        held::has(self.name())
+    }
+
     /// Waits until the lock is this thread's.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {

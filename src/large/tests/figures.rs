@@ -420,15 +420,20 @@ fn what_sites_have_earned_stays_under_any_strategy() {
 fn front_with_earned_blocks() -> Box<Front> {
     let front = new_front();
     least_strategy();
+    earn(&front);
+    front
+}
+
+/// Has the front keep such blocks.
+fn earn(front: &Front) {
     let there = (0..20).any(|_| {
         for _ in 0..6 {
-            cycle(&front, 8 << 20, 7);
-            cycle(&front, 2 << 20, 8);
+            cycle(front, 8 << 20, 7);
+            cycle(front, 2 << 20, 8);
         }
         front.counts().large_blocks == 2 && counts().earned_bytes >= 10 << 20
     });
     assert!(there, "{:?}", counts());
-    front
 }
 
 fn half_of_patience() {
@@ -467,32 +472,81 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         let front = front_with_earned_blocks();
         let earned = counts().earned_bytes;
         let there = || front.counts().large_blocks;
-        front.visit(1000);
-        front.visit(1000 + LONG - 1);
-        assert_eq!(there(), 2);
-        // Who took one meanwhile, and one that is out, wait.
+        assert_eq!(front.visit(1000), 0);
+        assert_eq!(front.visit(1000 + LONG - 1), 0);
+        // Who took one meanwhile, or gave one back, or has one that is out, waits.
         cycle(&front, 8 << 20, 7);
-        front.visit(1000 + 2 * LONG);
+        assert_eq!(front.visit(1000 + LONG), 0);
         let p = take(Some(&front), plain(2 << 20, 8)).unwrap();
-        front.visit(1000 + 2 * LONG);
-        front.visit(1000 + 3 * LONG - 1);
+        assert_eq!(front.visit(1000 + 2 * LONG), 0);
+        free(&front, p);
+        assert_eq!(front.visit(1000 + 3 * LONG), 0);
+        let p = take(Some(&front), plain(2 << 20, 8)).unwrap();
+        assert_eq!(front.visit(1000 + 4 * LONG), 0);
+        assert_eq!(front.visit(1000 + 5 * LONG - 1), 0);
         assert_eq!((there(), counts().earned_bytes), (1, earned));
         // Without credit it does not stay as earned elsewhere.
         shelf::forget_sites();
-        front.visit(1000 + 3 * LONG);
+        assert_eq!(front.visit(1000 + 5 * LONG), 8 << 20);
         assert_eq!((there(), counts().earned_bytes), (0, 2 << 20));
         check().unwrap();
         check_accounts(&front).unwrap();
-        // It goes on as if it had never had that.
+        // It goes on as if it had never had that, and so does who has the front after it.
         free(&front, p);
-        for _ in 0..3 {
-            cycle(&front, 8 << 20, 7);
-            cycle(&front, 2 << 20, 8);
-        }
-        assert_eq!(there(), 2);
+        earn(&front);
         check_accounts(&front).unwrap();
         retire(&front);
+        earn(&front);
+        assert_eq!(front.visit(u32::MAX), 0);
+        retire(&front);
         check().unwrap();
+    });
+}
+
+/// A thread that is taken for asleep again and again, and another that does so.
+#[test]
+fn who_takes_what_others_earned_meets_them_awake() {
+    static FRONT: AtomicPtr<Front> = AtomicPtr::new(core::ptr::null_mut());
+    alone(|| {
+        FRONT.store(Box::leak(front_with_earned_blocks()), Relaxed);
+        // SAFETY: never freed; one of the two threads only visits.
+        let front = || unsafe { &*FRONT.load(Relaxed) };
+        let works = AtomicBool::new(true);
+        let taken = thread::scope(|scope| {
+            scope.spawn(|| {
+                let verified = |bytes: usize, site: usize| {
+                    let p = take(Some(front()), plain(bytes, site)).unwrap();
+                    let mark = bytes ^ site;
+                    // SAFETY: the block's first and last word.
+                    unsafe {
+                        let (first, last) = (p.cast::<usize>(), p.add(bytes - 8).cast::<usize>());
+                        first.write_volatile(mark);
+                        last.write_volatile(mark);
+                        thread::yield_now();
+                        assert_eq!((first.read_volatile(), last.read_volatile()), (mark, mark));
+                    }
+                    p
+                };
+                for turn in 0..30_000 {
+                    let (p, q) = (verified(8 << 20, 7), verified(2 << 20, 8));
+                    free(front(), if turn % 2 == 0 { p } else { q });
+                    free(front(), if turn % 2 == 0 { q } else { p });
+                }
+                works.store(false, Relaxed);
+            });
+            let (mut now, mut taken) = (1000, 0);
+            while works.load(Relaxed) {
+                taken += front().visit(now);
+                now = now.wrapping_add(LONGEST_PATIENCE_MS + 1) % (1 << 30);
+            }
+            taken
+        });
+        assert!(taken > 0);
+        check_accounts(front()).unwrap();
+        retire(front());
+        check().unwrap();
+        trim();
+        assert_eq!(counts().earned_bytes, 0);
     });
 }
 

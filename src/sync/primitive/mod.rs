@@ -1,6 +1,6 @@
 //! The atomic words by which threads talk to each other: core's, or in a model loom's.
 //!
-//! The protocols (the remote words and their queues, orphans, the slab map, the futex lock) take their
+//! The protocols (the remote words and their queues, orphans, the slab map, the slots of fronts, the futex lock) take their
 //! words from here, so that the models run the code that the library runs. Counters for reports, and
 //! what is set once before the second thread, are core's everywhere.
 
