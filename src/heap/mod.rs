@@ -2,8 +2,9 @@
 //! no block is touched.
 //!
 //! Only the owning thread uses a heap, but for [`Heap::queue`], to which others push, the
-//! counters, which reports read, and what its front offers, which others take if the thread sleeps. Heaps are recycled, never unmapped: their numbers stand in the
-//! slab map, and other threads may look at their queues at any time.
+//! counters, which reports read, and what its front offers, which others take if the thread sleeps.
+//! Heaps are recycled, never unmapped: their numbers stand in the slab map, and other threads may look
+//! at their queues at any time.
 
 mod birth;
 mod flush;
