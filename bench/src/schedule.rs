@@ -39,11 +39,8 @@ pub(crate) fn run(plan: &Plan<'_>, writer: &mut Writer) -> Result<Vec<Sample>> {
     for round in 0..rounds {
         for (b, bench) in plan.benches.iter().enumerate() {
             if round < bench.repetitions(plan.scale, plan.repetitions) {
-                let n = plan.allocators.len();
-                // Rotated: nobody always runs first, or always after the same neighbour's heat.
-                turns.extend(
-                    (0..n).map(|i| (round, bench, &plan.allocators[(i + b + round as usize) % n])),
-                );
+                let order = order(plan.allocators.len(), b + round as usize);
+                turns.extend(order.map(|i| (round, bench, &plan.allocators[i])));
             }
         }
     }
@@ -70,6 +67,20 @@ pub(crate) fn run(plan: &Plan<'_>, writer: &mut Writer) -> Result<Vec<Sample>> {
     }
     bar.finish_and_clear();
     Ok(samples)
+}
+
+/// In which order `n` allocators run in a round: a row of a square that is balanced for what the one before leaves behind
+/// (Williams, "Experimental designs balanced for the estimation of residual effects of treatments", 1949). Nobody always
+/// runs first, or always after the same neighbour, as would be if the rounds only began with another one each.
+fn order(n: usize, round: usize) -> impl Iterator<Item = usize> {
+    let zigzag = move |i: usize| {
+        if i.is_multiple_of(2) {
+            n - i / 2
+        } else {
+            i.div_ceil(2)
+        }
+    };
+    (0..n).map(move |i| (zigzag(i) + round) % n)
 }
 
 /// One process; whatever goes wrong becomes a void sample.
@@ -217,6 +228,29 @@ mod tests {
     use crate::allocators::{self, Allocator};
     use crate::catalog;
     use crate::paths;
+    use std::collections::HashMap;
+
+    #[test]
+    fn everybody_runs_once_a_round_and_after_everybody() {
+        for n in 1..30 {
+            let mut after: HashMap<(usize, usize), u32> = HashMap::new();
+            let mut first = vec![0; n];
+            for round in 0..n {
+                let order: Vec<usize> = order(n, round).collect();
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                assert!(sorted.into_iter().eq(0..n));
+                first[order[0]] += 1;
+                for pair in order.windows(2) {
+                    *after.entry((pair[0], pair[1])).or_default() += 1;
+                }
+            }
+            assert_eq!(first, vec![1; n]);
+            // Each pair once; where that cannot be, because they are odd, twice at most.
+            let once = after.len() == n * (n - 1) && after.values().all(|times| *times == 1);
+            assert!(once || !n.is_multiple_of(2) && after.values().all(|times| *times <= 2));
+        }
+    }
 
     fn sample(ready: &Ready, workloads: &Workloads) -> Sample {
         let benches = catalog::select(&["pair".into()]);
