@@ -562,7 +562,7 @@ fn idle(v: &mut Vec<Bench>) {
         ("mid", "32 blocks of 2 - 32 KiB", "2048 32768 32"),
         ("large", "2 blocks of 1 - 4 MiB", "1048576 4194304 2"),
     ] {
-        let args = format!("{blocks} 32");
+        let args = format!("{blocks} 32 4000");
         v.push(repeated(
             (0, 3),
             workload(
@@ -570,8 +570,8 @@ fn idle(v: &mut Vec<Bench>) {
                 &format!("idle-{name}"),
                 &format!("32 threads with requests of {about}; then all but one sleep"),
                 "idle",
-                &format!("{args} 3000"),
-                &format!("{args} 4000"),
+                &args,
+                &args,
             ),
         ));
     }

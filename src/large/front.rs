@@ -575,16 +575,11 @@ impl Front {
         self.slots.iter().map(take_from).sum()
     }
 
-    /// Hands every block to the shared stores.
-    pub(super) fn clear(&self) {
+    /// Hands every block to the shared stores, and adds what was counted to [`gone`].
+    pub(super) fn retire(&self) {
         for i in 0..PLACES {
             self.evict(i);
         }
-    }
-
-    /// Hands everything over, and adds what was counted to [`gone`].
-    pub(super) fn retire(&self) {
-        self.clear();
         for (sum, counter) in GONE.iter().zip([&self.hits, &self.misses, &self.evictions]) {
             sum.fetch_add(counter.load(Relaxed), Relaxed);
             counter.store(0, Relaxed);
@@ -624,7 +619,8 @@ impl Front {
     }
 }
 
-/// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned. Returns the bytes.
+/// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned.
+/// Returns the bytes.
 fn take_from(slot: &Slot) -> usize {
     let inside = sync::inside();
     let Some((at, charge)) = slot.take() else {

@@ -489,6 +489,13 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         shelf::forget_sites();
         assert_eq!(front.visit(1000 + 5 * LONG), 8 << 20);
         assert_eq!((there(), counts().earned_bytes), (0, 2 << 20));
+        // Who has not seen it yet may be forked.
+        assert!(in_child(|| {
+            crate::sync::forked();
+            // SAFETY: no other thread exists here.
+            unsafe { after_fork(Some(&front)) };
+            counts().earned_bytes == 2 << 20 && check_accounts(&front).is_ok()
+        }));
         check().unwrap();
         check_accounts(&front).unwrap();
         // It goes on as if it had never had that, and so does who has the front after it.
@@ -499,6 +506,39 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         earn(&front);
         assert_eq!(front.visit(u32::MAX), 0);
         retire(&front);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn a_small_request_does_not_wait_until_all_is_taken() {
+    static FRONTS: [AtomicPtr<Front>; 2] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 2];
+    // SAFETY: made before they are asked for, and never freed; no other thread exists.
+    let fronts = || FRONTS.iter().map(|front| unsafe { &*front.load(Relaxed) });
+    alone(|| {
+        for front in &FRONTS {
+            front.store(Box::leak(front_with_earned_blocks()), Relaxed);
+        }
+        set_each_front(|visit| {
+            for front in &FRONTS {
+                // SAFETY: as above.
+                visit(unsafe { &*front.load(Relaxed) });
+            }
+        });
+        let later = now() + 10_000;
+        assert_eq!(visit_fronts(later, 1), 0);
+        let later = later + LONGEST_PATIENCE_MS + 1;
+        // One front; the next one goes on at once, and then it is not time.
+        let left = || {
+            fronts()
+                .map(|front| front.counts().large_blocks)
+                .sum::<usize>()
+        };
+        for blocks in [2, 0] {
+            assert_eq!((visit_fronts(later, 1), left()), (10 << 20, blocks));
+        }
+        assert_eq!(visit_fronts(later, 1), 0);
+        fronts().for_each(retire);
         check().unwrap();
     });
 }
