@@ -37,14 +37,14 @@ mod whale;
 mod word;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) use self::front::{Front, FrontCounts};
 pub(crate) use self::shelf::{ASSUME_DENSE, Lesson, each_lesson, teach};
 
 use self::block::Block;
 pub(crate) use crate::base::Misuse;
-use crate::base::{PAGE, SMALL_MAX, align_up, knobs};
+use crate::base::{Hook, PAGE, SMALL_MAX, align_up, knobs};
 pub(crate) use crate::learn::site::Density;
 use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::os;
@@ -224,7 +224,8 @@ fn let_go(most: usize) {
 }
 
 /// See [`set_each_front`].
-static EACH_FRONT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+// SAFETY: a type of function pointers.
+static EACH_FRONT: Hook<EachFront> = unsafe { Hook::unset() };
 
 /// Calls what it is given for the fronts of other threads than the calling one; if there are very many, for others each
 /// time.
@@ -232,7 +233,7 @@ pub(crate) type EachFront = fn(&mut dyn FnMut(&Front));
 
 /// Has `each` asked for fronts: `heap`, which layers above, knows them. It may be called by any thread.
 pub(crate) fn set_each_front(each: EachFront) {
-    EACH_FRONT.store(each as *mut (), Relaxed);
+    EACH_FRONT.set(each);
 }
 
 /// If it is time: what sites have earned in threads that sleep goes to the shared stores, and from there, if nobody
@@ -241,9 +242,10 @@ fn visit_fronts(now: u32, most: usize) -> usize {
     const VISIT_MS: u32 = LONGEST_PATIENCE_MS / 2;
     static VISITED: AtomicU32 = AtomicU32::new(0);
     let visited = VISITED.load(Relaxed);
-    let each = EACH_FRONT.load(Relaxed);
+    let Some(each) = EACH_FRONT.get() else {
+        return 0;
+    };
     if learn::since(now, visited) < VISIT_MS
-        || each.is_null()
         || VISITED
             .compare_exchange(visited, now, Relaxed, Relaxed)
             .is_err()
@@ -252,8 +254,6 @@ fn visit_fronts(now: u32, most: usize) -> usize {
     }
     // In the child of a fork, what vanished threads have is not visited.
     drop(sync::inside());
-    // SAFETY: only `set_each_front` writes it.
-    let each: EachFront = unsafe { core::mem::transmute(each) };
     let mut bytes = 0;
     each(&mut |front| {
         if bytes < most {

@@ -4,16 +4,14 @@
 //! clock, and when a window is over, at what it cost. Nobody waits: if another thread is looking, it
 //! looks for both.
 
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
-};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::cost::{self, Cost};
 use super::lifecycle::{Explore, Idle, Lifecycle, Window};
 use super::p2::Quantile;
 use super::sizes::{BINS, Sizes};
 use super::strategy::{self, STRATEGIES};
-use crate::base::{PAGE, SUPERSLAB, knobs};
+use crate::base::{Hook, PAGE, SUPERSLAB, knobs};
 use crate::os;
 use crate::sync::primitive::ShortLock;
 
@@ -71,8 +69,9 @@ const FIRST_PATIENCE_MS: u32 = 150;
 const SHORTEST_HUGE_PATIENCE_MS: u32 = 10;
 static PATIENCE: AtomicU32 = AtomicU32::new(FIRST_PATIENCE_MS);
 
-/// Who is told of each window, a `fn(&Lifecycle)`, or NULL.
-static TELL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// Who is told of each window.
+// SAFETY: a type of function pointers.
+static TELL: Hook<fn(&Lifecycle)> = unsafe { Hook::unset() };
 
 /// The least that was [`Holds::left_alone`] in the window under way.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -87,7 +86,8 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// When somebody last looked.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 /// See [`set_free_beside`].
-static FREE_BESIDE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+// SAFETY: a type of function pointers.
+static FREE_BESIDE: Hook<fn() -> usize> = unsafe { Hook::unset() };
 
 /// The window that is under way.
 struct Monitor {
@@ -200,17 +200,11 @@ pub(crate) fn price() -> u64 {
 
 /// Has `bytes` asked for what is free beside the warm budget: `heap`, which layers above, knows.
 pub(crate) fn set_free_beside(bytes: fn() -> usize) {
-    FREE_BESIDE.store(bytes as *mut (), Relaxed);
+    FREE_BESIDE.set(bytes);
 }
 
 fn free_beside() -> usize {
-    let bytes = FREE_BESIDE.load(Relaxed);
-    if bytes.is_null() {
-        return 0;
-    }
-    // SAFETY: only `set_free_beside` writes it.
-    let bytes: fn() -> usize = unsafe { core::mem::transmute(bytes) };
-    bytes()
+    FREE_BESIDE.get().map_or(0, |bytes| bytes())
 }
 
 #[cold]
@@ -232,12 +226,9 @@ fn look(holds: Holds) {
         LEAST.store(holds.left_alone, Relaxed);
         // Under the lock, so that the pointer and the lifecycle agree.
         strategy::set(strategy);
-        let tell = TELL.load(Relaxed);
-        if !tell.is_null() {
+        if let Some(tell) = TELL.get() {
             let lifecycle = monitor.lifecycle;
             drop(monitor);
-            // SAFETY: only `on_window` writes it.
-            let tell: fn(&Lifecycle) = unsafe { core::mem::transmute(tell) };
             tell(&lifecycle);
         }
     }
@@ -482,7 +473,7 @@ pub(crate) fn never_freeze() {
 
 /// Has `tell` called after each window, without the lock of this.
 pub(crate) fn on_window(tell: fn(&Lifecycle)) {
-    TELL.store(tell as *mut (), Relaxed);
+    TELL.set(tell);
 }
 
 /// Begins where an earlier process ended; see [`Lifecycle::resume`].

@@ -16,6 +16,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use super::{Found, Misuse, Slab};
+use crate::base::Hook;
 use crate::space::map::{self, Kind};
 use crate::sync::primitive::{AtomicPtr, AtomicU32, AtomicU64, fence, yield_now};
 
@@ -112,21 +113,16 @@ impl Queue {
 
 /// Finds the queue of the heap with a number; set once, by `heap`, which layers above.
 pub(crate) type Finder = fn(u32) -> Option<&'static Queue>;
-static FINDER: core::sync::atomic::AtomicPtr<()> = core::sync::atomic::AtomicPtr::new(null_mut());
+// SAFETY: a type of function pointers.
+static FINDER: Hook<Finder> = unsafe { Hook::unset() };
 
 /// Tells this module how queues are found. Before the first heap exists.
 pub(crate) fn set_finder(finder: Finder) {
-    FINDER.store(finder as *mut (), Relaxed);
+    FINDER.set(finder);
 }
 
 fn queue_of(owner: u32) -> Option<&'static Queue> {
-    let finder = FINDER.load(Relaxed);
-    if finder.is_null() {
-        return None;
-    }
-    // SAFETY: only `set_finder` writes it.
-    let finder: Finder = unsafe { core::mem::transmute(finder) };
-    finder(owner)
+    FINDER.get().and_then(|find| find(owner))
 }
 
 /// A delivery under way: while one is, no SuperSlab is unmapped, so that the notice of a slab whose

@@ -18,7 +18,7 @@ use core::sync::atomic::{
 use super::superslab::{HEADER_END, Slab, State, SuperSlab};
 use super::{huge, warm};
 use crate::base::size::SLOT_PAGES;
-use crate::base::{PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
+use crate::base::{Hook, PAGE, SLOT, SLOTS, SUPERSLAB, knobs};
 use crate::learn;
 use crate::os;
 use crate::sync::Lock;
@@ -75,7 +75,8 @@ pub(crate) struct Keeper {
 static OTHER: AtomicPtr<Keeper> = AtomicPtr::new(null_mut());
 
 /// Tells whether no thread is delivering frees (see `slab::remote::Flight`); set by `heap`.
-static NOBODY_DELIVERS: AtomicPtr<()> = AtomicPtr::new(null_mut());
+// SAFETY: a type of function pointers.
+static NOBODY_DELIVERS: Hook<fn() -> bool> = unsafe { Hook::unset() };
 /// SuperSlabs, slabs taken and given, slots purged: for reports.
 pub(crate) static SUPERSLABS: AtomicU64 = AtomicU64::new(0);
 /// See [`SUPERSLABS`].
@@ -285,7 +286,7 @@ impl Pool {
 
 /// Tells this module how deliveries under way are found. Before the first one.
 pub(crate) fn set_nobody_delivers(check: fn() -> bool) {
-    NOBODY_DELIVERS.store(check as *mut (), Relaxed);
+    NOBODY_DELIVERS.set(check);
 }
 
 impl Pool {
@@ -297,13 +298,8 @@ impl Pool {
     /// Unmaps a SuperSlab that is free as a whole and in no list of the pool. False if some thread
     /// may still use its header, or the system refuses.
     unsafe fn unmap(&mut self, ss: *mut SuperSlab) -> bool {
-        let check = NOBODY_DELIVERS.load(Relaxed);
-        // SAFETY: only `set_nobody_delivers` writes it.
-        let check: fn() -> bool = unsafe {
-            if check.is_null() {
-                return false;
-            }
-            core::mem::transmute(check)
+        let Some(check) = NOBODY_DELIVERS.get() else {
+            return false;
         };
         // SAFETY: the lock is held, and all slots are this thread's. After the check nobody can
         // come by a pointer to this header: there is no block in it to free, and no notice of it

@@ -15,25 +15,24 @@ mod short;
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{
-    AtomicPtr,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 #[cfg(all(test, loom))]
 use primitive::held;
 use primitive::{AtomicU32, futex_wait, futex_wake};
 
+use crate::base::Hook;
 use crate::os;
 
 /// What a new process does first (see [`crate::os::process`]): set by `heap`, which layers above.
-static NEW_PROCESS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+// SAFETY: a type of function pointers.
+static NEW_PROCESS: Hook<fn()> = unsafe { Hook::unset() };
 
 /// Has `repair` called in the child of a fork, before its first lock is taken: locks that vanished
 /// threads held would never be free. It takes no lock itself, and may be called again before it has
 /// ended. To be called before the first lock is taken.
 pub(crate) fn on_new_process(repair: fn()) {
-    NEW_PROCESS.store(repair as *mut (), Relaxed);
+    NEW_PROCESS.set(repair);
 }
 
 /// In the child of a fork: does what a new process does first, unless the calling thread is in the
@@ -49,10 +48,7 @@ pub(crate) fn forked() {
 fn check_process() {
     if !os::process::is_known() {
         os::process::enter(|| {
-            let repair = NEW_PROCESS.load(Relaxed);
-            if !repair.is_null() {
-                // SAFETY: only `on_new_process` writes it.
-                let repair: fn() = unsafe { core::mem::transmute(repair) };
+            if let Some(repair) = NEW_PROCESS.get() {
                 repair();
             }
         });

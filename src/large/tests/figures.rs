@@ -1,7 +1,7 @@
 //! What it costs: soft faults and system calls in loops, memory that stays, steps of growth. Times
 //! are printed by `cargo test --release large -- --ignored --nocapture`.
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicPtr};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
