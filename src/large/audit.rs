@@ -77,10 +77,10 @@ unsafe fn check_one(h: *const Header, bin: usize) -> Result<(), &'static str> {
     if h.free.longest() != bin || h.longest as usize != bin {
         return Err("a SuperSlab stands in the wrong bin");
     }
-    if h.warm.and(&h.free) != h.warm || h.warm.and(&h.zero) != Bits::NONE {
+    if h.warm.and(&h.free) != h.warm || !h.warm.and(&h.zero).is_empty() {
         return Err("a warm page is in use or zero");
     }
-    if h.queued != (h.warm != Bits::NONE) {
+    if h.queued == h.warm.is_empty() {
         return Err("warm pages and the queue by age disagree");
     }
     for slot in 0..SLOTS {

@@ -174,7 +174,7 @@ impl Runs {
     pub(super) unsafe fn requeue(&mut self, h: *mut Header, now: u32) {
         // SAFETY: the lock is held; the queue holds headers.
         unsafe {
-            let warm = (*h).warm != Bits::NONE;
+            let warm = !(*h).warm.is_empty();
             if warm {
                 (*h).stamp = now;
             }
@@ -370,14 +370,13 @@ impl Runs {
         let end = start + len;
         // SAFETY: the lock is held, and the pages are free.
         unsafe {
-            let warm = (*h).warm.count(start, end);
             let touched = (*h).zero.start_of_run_to(end).saturating_sub(start);
             let whole = (*h).free.next_out(end) - (*h).free.start_of_run_to(start);
             (*h).free.remove(start, end);
+            let warm = (*h).warm.take_out(start, end);
             if warm > 0 {
-                (*h).warm.remove(start, end);
                 self.warm_pages -= warm;
-                if (*h).warm == Bits::NONE {
+                if (*h).warm.is_empty() {
                     self.requeue(h, now);
                 }
             }

@@ -13,7 +13,6 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::bits::Bits;
 use super::pages::{FIRST, Header, NEW, PAGES, Runs};
 use super::policy::{self, RUN_PAGES};
 use super::word::{State, Word, WordCell};
@@ -277,7 +276,7 @@ pub(super) fn trim() {
         let h = runs.bins[RUN_PAGES];
         // SAFETY: the lock is held; a SuperSlab in this bin is free as a whole, and purged.
         unsafe {
-            if h.is_null() || (*h).warm != Bits::NONE {
+            if h.is_null() || !(*h).warm.is_empty() {
                 break;
             }
             runs.shrink(h);
