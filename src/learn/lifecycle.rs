@@ -841,6 +841,12 @@ mod tests {
             (Phase::Frozen, first.strategy)
         );
         assert_eq!((second.changes, second.relearned), (0, 0));
+        // Nor does it stay for ever because it was loaded.
+        for _ in 0..IDLE_MS / 500 {
+            second.see(&quiet(&second.clone(), 500, 900));
+        }
+        assert_eq!(second.relearned, 1);
+        assert!(second.strategy < first.strategy, "{}", second.strategy);
     }
 
     /// What one program's windows cost, by strategy, and what a GiB cost in them: the traces say how they were
