@@ -6,14 +6,11 @@
  * at exit.
  */
 #include "check.h"
-
-#include <signal.h>
-#include <ucontext.h>
+#include "stepping.h"
 
 #define ROUNDS 60
 #define THREADS 3
 #define LEFT 30
-#define TRAP_FLAG 0x100
 
 static pid_t parent;
 static size_t stop;
@@ -37,24 +34,19 @@ static void on_step(int number, siginfo_t *info, void *context)
         return;
     child = plain ? fork() : _Fork();
     if (child == 0)
-        ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+        go_on_without_steps(context);
 }
-
-/* Below the red zone, where the function may keep values. */
-#define CHANGE_FLAGS(operation)                                                       \
-    __asm__ volatile("subq $128, %%rsp\n\tpushfq\n\t" operation                       \
-                     " (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" ::: "memory", "cc")
 
 static inline void start_stepping(size_t until)
 {
     steps = 0;
     fork_at = until;
-    CHANGE_FLAGS("orq $0x100,");
+    START_STEPPING();
 }
 
 static inline void stop_stepping(void)
 {
-    CHANGE_FLAGS("andq $-257,");
+    STOP_STEPPING();
 }
 
 /* Mostly of those tiers whose structures are under locks. */
@@ -221,15 +213,11 @@ int main(void)
     static unsigned char *blocks[100];
     static size_t sizes[COUNT(blocks)];
     pthread_t threads[THREADS];
-    struct sigaction action;
     uint64_t state = 7;
     size_t i, rounds = test_rounds(ROUNDS);
 
     parent = getpid();
-    memset(&action, 0, sizeof action);
-    action.sa_sigaction = on_step;
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
-    CHECK(sigaction(SIGTRAP, &action, NULL) == 0, "sigaction");
+    handle_steps(on_step);
     CHECK(pthread_key_create(&last, end_stepping) == 0, "pthread_key_create");
     pthread_barrier_init(&ready, NULL, THREADS + 1);
     for (i = 0; i < THREADS; i++)

@@ -6,9 +6,7 @@
  * structures checked; the workers, whose blocks went while they slept, go on, too.
  */
 #include "life.h"
-
-#include <signal.h>
-#include <ucontext.h>
+#include "stepping.h"
 
 #define ROUNDS 3
 #define WORKERS 4
@@ -41,7 +39,7 @@ static void on_step(int number, siginfo_t *info, void *context)
     child = n_children % 2 != 0 ? fork() : _Fork();
     if (child == 0) {
         is_child = 1;
-        ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)0x100;
+        go_on_without_steps(context);
     } else if (child > 0) {
         children[n_children++] = child;
     }
@@ -113,12 +111,9 @@ static int step_through_free(void)
     unsigned char *p = buffer(1100000 + next_random(&state) % 300000);
     steps = 0;
     fork_at = 0;
-    /* The trap flag; below the red zone, where the function may keep values. */
-    __asm__ volatile("subq $128, %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" ::
-                         : "memory", "cc");
+    START_STEPPING();
     free(p);
-    __asm__ volatile("subq $128, %%rsp\n\tpushfq\n\tandq $-257, (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" ::
-                         : "memory", "cc");
+    STOP_STEPPING();
     if (is_child)
         live_as_child();
     return number("earned_bytes") + EARNED / 2 <= before;
@@ -157,13 +152,9 @@ static int take_from_workers(void)
 int main(void)
 {
     pthread_t threads[WORKERS];
-    struct sigaction action;
     size_t i, least = SIZE_MAX, taken = 0;
     rounds = test_rounds(ROUNDS);
-    memset(&action, 0, sizeof action);
-    action.sa_sigaction = on_step;
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
-    CHECK(sigaction(SIGTRAP, &action, NULL) == 0, "sigaction");
+    handle_steps(on_step);
     pthread_barrier_init(&started, NULL, WORKERS + 1);
     pthread_barrier_init(&worked, NULL, WORKERS + 1);
     pthread_barrier_init(&slept, NULL, WORKERS + 1);
