@@ -11,7 +11,7 @@
 extern void *nothing_take();
 extern void nothing_give();
 
-enum { BATCH = 100, CROSS = 1000 };
+enum { BATCH = 100, FEW = 20, CROSS = 1000, LIVE = 256 };
 
 typedef struct {
 	void *(*malloc)(size_t);
@@ -35,15 +35,41 @@ static void pair(const calls_t *c, size_t size, long turns)
 	}
 }
 
-static void batch(const calls_t *c, size_t size, long turns)
+static void batch_of(const calls_t *c, int n, size_t size, long turns)
 {
-	for (long i = 0; i < turns; i += BATCH) {
-		for (int k = 0; k < BATCH; k++)
+	for (long i = 0; i < turns; i += n) {
+		for (int k = 0; k < n; k++)
 			slots[k] = c->malloc(size);
 		keep(slots);
-		for (int k = BATCH - 1; k >= 0; k--)
+		for (int k = n - 1; k >= 0; k--)
 			c->free(slots[k]);
 	}
+}
+
+static void batch(const calls_t *c, size_t size, long turns)
+{
+	batch_of(c, BATCH, size, turns);
+}
+
+static void few(const calls_t *c, size_t size, long turns)
+{
+	batch_of(c, FEW, size, turns);
+}
+
+/* Blocks of `size` to four times as much, replaced at random. */
+static void replaced(const calls_t *c, size_t size, long turns)
+{
+	rng_t r = rng_new(size);
+	for (int k = 0; k < LIVE; k++)
+		slots[k] = NULL;
+	for (long i = 0; i < turns; i++) {
+		size_t k = (size_t)rng_below(&r, LIVE);
+		c->free(slots[k]);
+		slots[k] = c->malloc(rng_size(&r, size, 4 * size));
+		keep(slots);
+	}
+	for (int k = 0; k < LIVE; k++)
+		c->free(slots[k]);
 }
 
 static void zeroed(const calls_t *c, size_t size, long turns)
@@ -105,6 +131,9 @@ int main(void)
 	} sections[] = {
 	    {"pair 16 B", pair, 16},          {"pair 256 B", pair, 256},       {"pair 1024 B", pair, 1024},
 	    {"pair 8192 B", pair, 8192},      {"batch of 100 x 64 B", batch, 64},
+	    {"batch of 20 x 16 KiB", few, 16384},
+	    {"8 - 32 KiB replaced at random", replaced, 8192},
+	    {"64 - 256 KiB replaced at random", replaced, 65536},
 	    {"calloc and free 64 B", zeroed, 64}, {"realloc 16 - 256 B", grown, 16}, {"freed by another thread 64 B", cross, 64},
 	};
 	static const long turns[] = {10000, 30000};

@@ -26,7 +26,7 @@ impl Switch {
 pub(crate) static SUPERSLABS: Switch = Switch::on();
 /// `HAKMEM_TINY_PREALLOCATE`: the first SuperSlab is mapped at start, not at the first need.
 pub(crate) static PREALLOCATE: Switch = Switch::on();
-/// Not `HAKMEM_DISABLE_MAGAZINE`: full magazines are stacked behind the loaded one.
+/// Not `HAKMEM_DISABLE_MAGAZINE`: more blocks of a class are kept at hand than one magazine is for.
 pub(crate) static MAGAZINE: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_OUTBOX`: frees of other threads' blocks are coalesced.
 pub(crate) static OUTBOX: Switch = Switch::on();
@@ -52,7 +52,7 @@ pub(crate) static CREDIT: Switch = Switch::on();
 pub(crate) static DENSITY: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_GROWTH`: blocks that grow get headroom, and places where they can grow on.
 pub(crate) static GROWTH: Switch = Switch::on();
-/// Not `HAKMEM_DISABLE_DEMAND`: the number of magazines follows the swings of a class.
+/// Not `HAKMEM_DISABLE_DEMAND`: how many more follows the swings of the class.
 pub(crate) static DEMAND: Switch = Switch::on();
 /// Not `HAKMEM_DISABLE_PACE`: memory that was missed after it had been given back may stay.
 pub(crate) static PACE: Switch = Switch::on();

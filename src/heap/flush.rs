@@ -2,6 +2,9 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::mem;
+#[cfg(test)]
+use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::refill::report;
@@ -66,6 +69,21 @@ fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
     blocks * (info.size as usize).max(PAGE)
 }
 
+/// What a class is charged for `kept` blocks in its magazines. Not only for their bytes: each keeps a page resident, if
+/// nothing else does; but not for more than is free in the class's slabs. After a burst that built up and dropped much,
+/// that is many times the blocks. A class that swings is charged for what goes beyond its bytes in use: the program takes
+/// as much again soon, and from blocks that stay at hand fewer pages are touched than from all over the slabs.
+fn charge(kept: usize, state: &ClassState, info: &ClassInfo) -> usize {
+    let used = (state.out as usize).saturating_sub(kept);
+    let free = (state.slabs as usize * info.blocks as usize).saturating_sub(used);
+    let all = (free * info.size as usize).min(pages_of(kept, info));
+    if state.limit > 1 {
+        all.saturating_sub(used * info.size as usize)
+    } else {
+        all
+    }
+}
+
 impl Heap {
     /// Pushes a block of this heap whose magazine is full.
     ///
@@ -81,7 +99,6 @@ impl Heap {
             let top = heap.tops[number];
             if magazine::is_full(top) {
                 let state = &mut heap.classes[number];
-                let full = magazine::of(top);
                 if top == magazine::dummy() {
                     let Some(empty) = heap.empty_magazine() else {
                         heap.put(block as usize, class);
@@ -90,15 +107,11 @@ impl Heap {
                     heap.tops[number] = magazine::clear(empty, info);
                     heap.used |= 1 << number;
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
-                } else if state.stack.len < state.limit as u32
-                    && !state.is_sparse(info)
-                    && heap.may_stack(class)
-                    && let Some(empty) = heap.empty_magazine()
+                } else if state.behind() >= u32::from(state.limit)
+                    || state.is_sparse(info)
+                    || !heap.may_stack(class)
+                    || !heap.keep_full(class)
                 {
-                    heap.classes[number].stack.push(full);
-                    heap.stacked += info.magazine_bytes();
-                    heap.tops[number] = magazine::clear(empty, info);
-                } else {
                     heap.overflow(class);
                 }
             }
@@ -108,40 +121,90 @@ impl Heap {
         }
     }
 
-    /// Whether one more full magazine of a class may stay; if so, it is charged for. Not only for its blocks: each
-    /// keeps a page resident, if nothing else does; but not for more than is free in the class's slabs. After
-    /// a burst that built up and dropped much, that is many times the blocks.
+    /// Whether the blocks of one more full magazine of a class may stay; if so, they are charged for.
     fn may_stack(&mut self, class: Class) -> bool {
         let info = class.info();
-        let state = &mut self.classes[class.number()];
-        let stacked = (state.stack.len as usize + 1) * info.magazine as usize;
-        let used = (state.out as usize).saturating_sub(stacked);
-        let free = (state.slabs as usize * info.blocks as usize).saturating_sub(used);
-        let its = (free * info.size as usize).min(pages_of(stacked, info));
+        let state = &self.classes[class.number()];
+        let kept = (state.behind() as usize + 1) * info.magazine as usize;
+        let its = charge(kept, state, info);
         let pinned = self.pinned - state.pinned as usize + its;
         let may = pinned <= PINNED_MIN || pinned <= warm::share(huge::HEAPS.load(Relaxed));
         if may {
-            state.pinned = its as u32;
+            self.classes[class.number()].pinned = its as u32;
             self.pinned = pinned;
         }
         may
     }
 
+    /// Makes room in the loaded magazine of a class, which is full, and keeps what is in it. [`Heap::may_stack`] has allowed
+    /// that. A class whose magazines hold few blocks gets a wider one: full ones behind it would be fetched and put away
+    /// every few calls. False if there is no memory for another one.
+    unsafe fn keep_full(&mut self, class: Class) -> bool {
+        let number = class.number();
+        let info = class.info();
+        let room = info.magazine as usize;
+        let top = self.tops[number];
+        // SAFETY: the magazine is this heap's, and full.
+        unsafe {
+            if magazine::can_widen(info) {
+                let sentinel = magazine::sentinel(top);
+                if magazine::below(sentinel) >= room {
+                    self.tops[number] = magazine::shift(sentinel, room);
+                    self.classes[number].widened += 1;
+                } else {
+                    // Those that have been in it for longest.
+                    let Some(empty) = self.empty_magazine() else {
+                        return false;
+                    };
+                    let bottom = magazine::clear(empty, info);
+                    bottom
+                        .add(1)
+                        .copy_from_nonoverlapping(sentinel.add(1), room);
+                    self.classes[number].stack.push(empty);
+                    self.tops[number] = magazine::drop_oldest(sentinel, room, room);
+                }
+            } else {
+                let Some(empty) = self.empty_magazine() else {
+                    return false;
+                };
+                self.classes[number].stack.push(magazine::of(top));
+                self.tops[number] = magazine::clear(empty, info);
+            }
+        }
+        self.stacked += info.magazine_bytes();
+        true
+    }
+
     /// Takes the full magazine right behind the loaded one of a class, for the caller to use or to give.
     #[inline]
     pub(super) fn unstack(&mut self, class: Class) -> Option<magazine::Magazine> {
-        let info = class.info();
-        let state = &mut self.classes[class.number()];
-        let full = state.stack.pop()?;
-        self.stacked -= info.magazine_bytes();
-        let left = pages_of(state.stack.len as usize * info.magazine as usize, info);
-        let less = (state.pinned as usize).saturating_sub(left);
-        state.pinned -= less as u32;
-        self.pinned -= less;
+        let full = self.classes[class.number()].stack.pop()?;
+        self.uncharge(class, 1);
         Some(full)
     }
 
-    /// Empties the loaded magazine of a class, and learns how many full ones it should have kept.
+    /// The loaded magazine of a class, which is empty or about to be, has no more room than it began with.
+    #[inline]
+    pub(super) fn narrow(&mut self, class: Class) {
+        let widened = mem::take(&mut self.classes[class.number()].widened);
+        if widened != 0 {
+            self.uncharge(class, widened.into());
+        }
+    }
+
+    /// So many magazines' worth of blocks of a class do not stay behind the first any more.
+    fn uncharge(&mut self, class: Class, magazines: usize) {
+        let info = class.info();
+        let state = &mut self.classes[class.number()];
+        self.stacked -= magazines * info.magazine_bytes();
+        let left = pages_of(state.behind() as usize * info.magazine as usize, info);
+        let less = (state.pinned as usize).saturating_sub(left);
+        state.pinned -= less as u32;
+        self.pinned -= less;
+    }
+
+    /// Makes room in the loaded magazine of a class by putting blocks back into their slabs, and learns how many more it
+    /// should have kept.
     unsafe fn overflow(&mut self, class: Class) {
         let number = class.number();
         let info = class.info();
@@ -160,7 +223,7 @@ impl Heap {
             if knobs::MAGAZINE.get() && knobs::DEMAND.get() && !sparse {
                 let (refills, flushes) = (state.refills_in_row, state.flushes_in_row);
                 state.limit = demand::after_swing(state.limit, refills, flushes, ms, most);
-                also = state.stack.len.saturating_sub(u32::from(state.limit));
+                also = state.behind().saturating_sub(u32::from(state.limit));
             }
             state.refills_in_row = 0;
             state.flushes_in_row = 0;
@@ -170,23 +233,23 @@ impl Heap {
         if knobs::DEMAND.get() && demand::only_shrinks(state.limit, state.flushes_in_row) {
             // What is kept is not used.
             state.limit /= 2;
-            also = state.stack.len.saturating_sub(u32::from(state.limit));
+            also = state.behind().saturating_sub(u32::from(state.limit));
         }
         if sparse {
             state.gathered += GATHER_ROOM as u32;
-            also = state.stack.len;
+            also = state.behind();
         }
         // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
         unsafe {
-            self.empty_into_slabs(class);
-            for _ in 0..also {
+            for _ in 0..also.min(self.classes[number].stack.len) {
                 if let Some(full) = self.unstack(class) {
-                    self.spare.push(magazine::of(self.tops[number]));
                     magazine::clear(full, info);
-                    self.tops[number] = full.add(MAGAZINE_MAX);
-                    self.empty_into_slabs(class);
+                    self.put_down_to(full.add(MAGAZINE_MAX), full, class);
+                    self.spare.push(full);
+                    also -= 1;
                 }
             }
+            self.put_oldest(class, also);
             while self.spare.len > SPARES
                 && let Some(spare) = self.spare.pop()
             {
@@ -202,6 +265,30 @@ impl Heap {
         }
     }
 
+    /// Puts back what the loaded magazine of a class, which is full, has room for by itself, and what it was widened for
+    /// `narrower` times: those blocks that have been in it for longest.
+    unsafe fn put_oldest(&mut self, class: Class, narrower: u32) {
+        let number = class.number();
+        let info = class.info();
+        let state = &self.classes[number];
+        let widened = u32::from(state.widened);
+        if narrower >= widened || state.drops_all(info) {
+            // SAFETY: the caller's.
+            return unsafe { self.empty_into_slabs(class) };
+        }
+        let gone = (narrower as usize + 1) * info.magazine as usize;
+        // SAFETY: the magazine is this heap's, full, and wide enough for that.
+        unsafe {
+            let sentinel = magazine::sentinel(self.tops[number]);
+            self.put_down_to(sentinel.add(gone), sentinel, class);
+            self.tops[number] = magazine::drop_oldest(sentinel, gone, info.magazine as usize);
+        }
+        if narrower > 0 {
+            self.classes[number].widened -= narrower as u8;
+            self.uncharge(class, narrower as usize);
+        }
+    }
+
     /// Puts the blocks of the loaded magazine back into their slabs.
     pub(super) unsafe fn empty_into_slabs(&mut self, class: Class) {
         let number = class.number();
@@ -210,8 +297,27 @@ impl Heap {
         unsafe {
             let top = self.tops[number];
             let first = magazine::of(top);
+            self.put_down_to(top, first, class);
+            self.narrow(class);
+            let state = &self.classes[number];
+            self.tops[number] = if state.drops_all(info) {
+                magazine::clear_for(first, info, SHRINKING_ROOM)
+            } else if state.flushes_in_row < ONE_WAY && state.is_sparse(info) {
+                magazine::clear_for(first, info, GATHER_ROOM)
+            } else {
+                magazine::clear(first, info)
+            };
+        }
+    }
+
+    /// Puts the blocks in a magazine from `top` down to `last` back into their slabs, or down to the sentinel if that comes
+    /// first.
+    unsafe fn put_down_to(&mut self, top: magazine::Top, last: magazine::Top, class: Class) {
+        let info = class.info();
+        // SAFETY: there lie blocks of this heap's slabs.
+        unsafe {
             let mut at = top;
-            while at >= first && !(*at).is_null() {
+            while at >= last && !(*at).is_null() {
                 let block = *at as usize;
                 let slab = Slab::around(block, info);
                 let index = info.index_of(block - Slab::base(slab));
@@ -225,15 +331,6 @@ impl Heap {
                 self.put(*at as usize, class);
                 at = at.sub(1);
             }
-            let state = &self.classes[number];
-            let nearly_empty = state.out as usize * 8 < state.slabs as usize * info.blocks as usize;
-            self.tops[number] = if state.shrinks(info) && nearly_empty {
-                magazine::clear_for(first, info, SHRINKING_ROOM)
-            } else if state.flushes_in_row < ONE_WAY && state.is_sparse(info) {
-                magazine::clear_for(first, info, GATHER_ROOM)
-            } else {
-                magazine::clear(first, info)
-            };
         }
     }
 
@@ -465,6 +562,18 @@ impl Heap {
 }
 
 impl ClassState {
+    /// How many magazines' worth of blocks may stay behind the first: in the loaded one, if that was widened, and in the
+    /// stack.
+    pub(super) fn behind(&self) -> u32 {
+        self.stack.len + u32::from(self.widened)
+    }
+
+    /// Whether it only shrinks, and is nearly empty.
+    fn drops_all(&self, info: &ClassInfo) -> bool {
+        let nearly_empty = self.out as usize * 8 < self.slabs as usize * info.blocks as usize;
+        self.shrinks(info) && nearly_empty
+    }
+
     /// Whether it only shrinks, and has done so for a while.
     fn shrinks(&self, info: &ClassInfo) -> bool {
         let flushes = self.flushes_in_row;
@@ -587,6 +696,90 @@ mod tests {
             }
             all >= slabs - 2 && without <= 2
         }));
+    }
+
+    #[test]
+    fn what_swings_is_charged_for_more_than_is_in_use() {
+        let charge = |size, out, limit, kept| {
+            let mut state = ClassState::new();
+            (state.slabs, state.out, state.limit) = (100, out, limit);
+            charge(kept, &state, Class::of(size).info())
+        };
+        // Each of 64 B may keep a page, but no more than is free.
+        assert_eq!(charge(64, 1126, 1, 126), 126 * PAGE);
+        assert_eq!(charge(64, 1126, 2, 126), 126 * PAGE - 1000 * 64);
+        assert_eq!(charge(64, 100 * 1024, 1, 126), 126 * 64);
+        // A block of 16 KiB keeps itself.
+        let (all, size) = (12 * 16384, 16384);
+        assert_eq!(charge(size, 16, 1, 12), all);
+        assert_eq!(charge(size, 16, 2, 12), all - 4 * size);
+        assert_eq!(charge(size, 24, 2, 12), 0);
+        assert_eq!(charge(size, 0, 2, 12), all);
+    }
+
+    /// Takes and frees `n` blocks in turns until that needs no slab and no full magazine any more; then `more` of them, and
+    /// again when less may stay, which the class notices if it `shrinks` by so many. False if any of that does not come,
+    /// or if the heap is not in order.
+    #[cfg(not(loom))]
+    fn comes_to_rest(class: Class, n: usize, more: usize, shrinks: bool) -> bool {
+        extern crate std;
+        // SAFETY: nobody else uses this thread's heap, and the blocks are ours, and of it.
+        unsafe {
+            let heap = current().expect("a heap");
+            let mut blocks = std::vec::Vec::with_capacity(n + more);
+            let mut round = move |n| {
+                blocks.extend((0..n).map(|_| Heap::take(heap, class)));
+                let all = blocks.len() == n && !blocks.contains(&null_mut());
+                let mut sorted = blocks.clone();
+                sorted.sort();
+                sorted.dedup();
+                for block in blocks.drain(..) {
+                    let look = Heap::look(heap, block).unwrap_or(super::super::Look(usize::MAX));
+                    if !Heap::push(heap, block, look) {
+                        Heap::push_slow(heap, block, class);
+                    }
+                }
+                all && sorted.len() == n && (*heap).check().is_ok()
+            };
+            let trips = move || {
+                let state = &(*heap).classes[class.number()];
+                ((*heap).counts.from_stack, state.refills, state.flushes)
+            };
+            let mut rested = false;
+            // A swing that was interrupted for long keeps less; there are others.
+            for _ in 0..10_000 {
+                let before = trips();
+                if !round(n) {
+                    return false;
+                }
+                rested = trips() == before;
+                if rested {
+                    break;
+                }
+            }
+            // Beyond what it has kept, it takes from slabs and gives to them.
+            let went = rested && round(n + more) && round(1) && round(n);
+            // As if less had been enough: who frees much then keeps even less.
+            let state = &raw mut (*heap).classes[class.number()];
+            ((*state).limit, (*state).flushes_in_row) = (2, 0);
+            let less = round(n + more) && (*state).behind() < 2;
+            let ok = went && (less || !shrinks);
+            Heap::trim(heap);
+            let state = &(*heap).classes[class.number()];
+            ok && state.behind() == 0 && (*heap).check().is_ok() && (*heap).in_magazines(class) == 0
+        }
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn a_swing_ends_in_one_magazine_as_far_as_that_can_be_wide() {
+        let rests = |size, n, more, shrinks| {
+            crate::os::process::in_child(|| comes_to_rest(Class::of(size), n, more, shrinks))
+        };
+        assert!(rests(16 << 10, 20, 30, false));
+        assert!(rests(32 << 10, 16, 3, false));
+        assert!(rests(8 << 10, 50, 300, true));
+        assert!(rests(3 << 10, 40, 100, false));
     }
 
     #[test]

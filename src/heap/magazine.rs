@@ -3,7 +3,7 @@
 //! The top pointer points at the slot pushed last. It is full when the slot above would start a new
 //! magazine, so "full" is a test on the low bits; it is empty when the slot that the top points at
 //! holds null, the sentinel. The sentinel's slot is chosen so that a class whose blocks are large
-//! has room for few. One shared slot at the end of a magazine of zeroes is empty and full at once,
+//! has room for few; it moves down, with what lies above it, where such a class needs more. One shared slot at the end of a magazine of zeroes is empty and full at once,
 //! so a class that was never used needs no magazine.
 //!
 //! In lists (full ones behind the loaded one, spares) slot 0 links to the next.
@@ -77,6 +77,61 @@ pub(crate) unsafe fn clear_for(magazine: Magazine, info: &ClassInfo, room: usize
         let top = magazine.add(bottom(info).max(MAGAZINE_MAX - room));
         top.write(null_mut());
         top
+    }
+}
+
+/// Whether a magazine has slots for twice as many blocks as one of this class is for.
+#[inline(always)]
+pub(crate) fn can_widen(info: &ClassInfo) -> bool {
+    2 * info.magazine as usize <= MAGAZINE_MAX
+}
+
+/// Where the sentinel of the magazine under `top` is.
+///
+/// # Safety
+/// `top` points into the caller's magazine, and is not the [`dummy`].
+pub(crate) unsafe fn sentinel(top: Top) -> Top {
+    let mut at = top;
+    // SAFETY: there is one at or below the top.
+    unsafe {
+        while !(*at).is_null() {
+            at = at.sub(1);
+        }
+    }
+    at
+}
+
+/// Slots below a slot.
+pub(crate) fn below(slot: Top) -> usize {
+    (slot as usize & (BYTES - 1)) / size_of::<usize>()
+}
+
+/// Moves what a full magazine holds down by `slots`, sentinel and all: there is room above it. Returns the top.
+///
+/// # Safety
+/// The magazine is the caller's, `sentinel` is where it says, and as many slots are [`below`] it.
+pub(crate) unsafe fn shift(sentinel: Top, slots: usize) -> Top {
+    let held = MAGAZINE_MAX - below(sentinel);
+    // SAFETY: from the sentinel to the end, and as far below.
+    unsafe {
+        let end = sentinel.sub(slots);
+        end.copy_from(sentinel, held + 1);
+        end.add(held)
+    }
+}
+
+/// Takes the `oldest` blocks out of a full magazine, those next to its sentinel: there is room for `room`, no more than
+/// those, from now on. Returns the top.
+///
+/// # Safety
+/// The magazine is the caller's, `sentinel` is where it says, and it holds as many.
+pub(crate) unsafe fn drop_oldest(sentinel: Top, oldest: usize, room: usize) -> Top {
+    debug_assert!(room <= oldest);
+    // SAFETY: the last of those is a slot of the magazine, and as many lie below it.
+    unsafe {
+        let last = sentinel.add(oldest);
+        last.write(null_mut());
+        shift(last, room)
     }
 }
 
@@ -174,4 +229,52 @@ pub(crate) unsafe fn give(magazine: Magazine) {
 pub(crate) unsafe fn after_fork() {
     // SAFETY: the caller's.
     unsafe { SPARE.recover(|spare| *spare = List::new()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec::Vec;
+
+    fn held(top: Top) -> Vec<usize> {
+        // SAFETY: the top is in a magazine with a sentinel.
+        unsafe {
+            let n = below(top) - below(sentinel(top));
+            (0..n).map(|i| *top.sub(i) as usize).collect()
+        }
+    }
+
+    #[test]
+    fn a_full_magazine_gets_wider_and_loses_what_is_oldest() {
+        let mut slots = Dummy([null_mut(); MAGAZINE_MAX + 1]);
+        let info = crate::base::Class::of(16 << 10).info();
+        // SAFETY: the magazine is ours; what it holds is not looked at.
+        unsafe {
+            let mut top = clear(slots.0.as_mut_ptr(), info);
+            let push = |top: &mut Top, from: usize| {
+                for block in from.. {
+                    if is_full(*top) {
+                        break;
+                    }
+                    *top = top.add(1);
+                    top.write(block as *mut u8);
+                }
+            };
+            push(&mut top, 1);
+            assert_eq!(held(top), [4, 3, 2, 1]);
+            top = shift(sentinel(top), 4);
+            assert_eq!(held(top), [4, 3, 2, 1]);
+            push(&mut top, 5);
+            assert_eq!(held(top), [8, 7, 6, 5, 4, 3, 2, 1]);
+            top = drop_oldest(sentinel(top), 4, 4);
+            assert_eq!(held(top), [8, 7, 6, 5]);
+            push(&mut top, 9);
+            // Narrower by as much as was not made room for.
+            top = drop_oldest(sentinel(top), 6, 2);
+            assert_eq!(held(top), [12, 11]);
+            push(&mut top, 13);
+            assert_eq!(held(top), [14, 13, 12, 11]);
+        }
+    }
 }

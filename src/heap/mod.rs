@@ -41,9 +41,11 @@ pub(crate) struct ClassState {
     full: *mut Slab,
     /// Full magazines behind the loaded one.
     stack: magazine::List,
-    /// Bytes that those keep resident, at most, as of when the last one went there; 0 without any.
+    /// How many of those would hold what the loaded one has room for beyond its own.
+    widened: u8,
+    /// Bytes that both keep resident, at most, as of when they last became more; 0 without any.
     pinned: u32,
-    /// How many may be there.
+    /// How many there may be, and times that the loaded one is widened, together.
     limit: u16,
     /// When it last went from refills to flushes, in ms; 0: never.
     swung_ms: u32,
@@ -74,6 +76,7 @@ impl ClassState {
             partial_end: null_mut(),
             full: null_mut(),
             stack: magazine::List::new(),
+            widened: 0,
             pinned: 0,
             limit: 1,
             swung_ms: 0,
@@ -145,7 +148,7 @@ pub(crate) struct Heap {
     /// Slabs of that class, from the end of its list on, that the last look has seen.
     looked_past: usize,
     spare: magazine::List,
-    /// Bytes of the blocks in full magazines behind the loaded ones.
+    /// Bytes of the blocks in full magazines behind the loaded ones, and of those that those have more room for.
     stacked: usize,
     /// The sum of the classes' `pinned`: what those magazines may keep from going back, at most.
     pinned: usize,
@@ -381,9 +384,9 @@ impl Heap {
         for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];
             let mut count = 0;
-            stacked += state.stack.len as usize * info.magazine_bytes();
+            stacked += state.behind() as usize * info.magazine_bytes();
             pinned += state.pinned as usize;
-            if state.stack.len == 0 && state.pinned != 0 {
+            if state.behind() == 0 && state.pinned != 0 {
                 return Err("a class without full magazines is charged for some");
             }
             for (head, wanted) in [

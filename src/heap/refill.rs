@@ -47,6 +47,7 @@ impl Heap {
             let heap = &mut *this;
             let number = class.number();
             let info = class.info();
+            heap.narrow(class);
             if let Some(full) = heap.unstack(class) {
                 heap.counts.from_stack += 1;
                 let old = heap.tops[number];

@@ -86,7 +86,7 @@ pub(super) static KNOBS: [Knob; 29] = [
         name: "DISABLE_MAGAZINE",
         kind: Kind::Disable("magazine", &knobs::MAGAZINE),
         default: "0",
-        meaning: "No full magazines are kept behind the loaded one of a class.",
+        meaning: "No more blocks of a class are kept at hand than one magazine is for.",
     },
     Knob {
         name: "DISABLE_OUTBOX",
@@ -162,8 +162,7 @@ pub(super) static KNOBS: [Knob; 29] = [
         name: "DISABLE_DEMAND",
         kind: Kind::Disable("demand", &knobs::DEMAND),
         default: "0",
-        meaning: "One full magazine is kept behind the loaded one of a class, however its demand \
-                  swings.",
+        meaning: "Blocks for two magazines of a class are kept at hand, however its demand swings.",
     },
     Knob {
         name: "DISABLE_PACE",
