@@ -11,7 +11,7 @@
 //! 4. `free(p)` asks the slab map. This thread's own block is pushed on the magazine of its class;
 //!    one of another thread goes to the outbox, and with its neighbours, as bits, to the slab
 //!    (`slab::remote`).
-//! 5. A full magazine goes behind, or back as bits into its slabs (`heap::flush`). Empty slabs go to
+//! 5. A full magazine is widened or goes behind, or back as bits into its slabs (`heap::flush`). Empty slabs go to
 //!    the pool, empty pages of slabs in use to the system.
 //! 6. What is larger than 32 KiB is a run of pages, or a mapping of its own ([`large`]); freed ones
 //!    are kept per call site for a while.

@@ -21,7 +21,7 @@ const SHORT_BLOCKS: usize = 512;
 pub(crate) const SHORT_SHIFT: u8 = 6;
 /// See [`SHORT_SHIFT`].
 pub(crate) const LONG_SHIFT: u8 = 9;
-/// A magazine holds at most about this many bytes of blocks.
+/// A magazine is for about this many bytes of blocks.
 const MAGAZINE_BYTES: usize = 64 << 10;
 
 /// A size class that slabs serve.
@@ -42,7 +42,7 @@ pub(crate) struct ClassInfo {
     pub(crate) blocks: u16,
     /// log2 of the slots of a slab.
     pub(crate) order: u8,
-    /// Pointers that a magazine of this class holds, at most [`MAGAZINE_MAX`].
+    /// Pointers that a magazine of this class holds until it is widened, at most [`MAGAZINE_MAX`].
     pub(crate) magazine: u8,
     /// log2 of the bytes of a slab's bitmap.
     pub(crate) bitmap_shift: u8,
@@ -57,7 +57,7 @@ impl ClassInfo {
         self.slab_mask as usize + 1
     }
 
-    /// Bytes of the blocks in a full magazine of this class.
+    /// Bytes of as many blocks.
     #[inline(always)]
     pub(crate) const fn magazine_bytes(&self) -> usize {
         self.magazine as usize * self.size as usize

@@ -44,6 +44,13 @@ struct Shared(*mut Heap);
 unsafe impl Send for Shared {}
 static SHARED: Lock<Shared> = Lock::new(Shared(null_mut()));
 
+/// Blocks of more than a page start at multiples of this. A load waits for a store before it that has the same place in
+/// another page (4K aliasing; Intel, "64 and IA-32 Architectures Optimization Reference Manual"), and a program writes
+/// to the first word of its block before it frees one: so what free reads first, the first line of a heap, lies elsewhere.
+const BLOCK_STARTS: usize = 512;
+/// By so many bytes.
+const BESIDE: usize = 64;
+
 /// The key whose destructor ends a thread's heap, plus one. 0: none yet; [`NO_KEY`]: cannot be had.
 static KEY: AtomicU32 = AtomicU32::new(0);
 const NO_KEY: u32 = u32::MAX;
@@ -102,7 +109,9 @@ fn make(registry: &mut Registry) -> Option<*mut Heap> {
         // ORDERING: Release pairs with the Acquire in `by_number`.
         slot.store(chunk.as_ptr().cast(), Release);
     }
-    let heap: *mut Heap = meta::take(size_of::<Heap>(), 64)?.as_ptr().cast();
+    let memory = meta::take(BESIDE + size_of::<Heap>(), BLOCK_STARTS)?;
+    // SAFETY: so many bytes more were taken.
+    let heap: *mut Heap = unsafe { memory.as_ptr().add(BESIDE).cast() };
     registry.count = number;
     // SAFETY: zeroed memory of our own; zero is valid for every field but those set here.
     unsafe {
@@ -448,3 +457,22 @@ pub(crate) fn new_process() {
 }
 
 const _: () = assert!(size_of::<Heap>() <= 4 * PAGE);
+const _: () = {
+    let mut class = 0;
+    while class < N_CLASSES {
+        let size = CLASSES[class].size as usize;
+        assert!(size <= PAGE || size.is_multiple_of(BLOCK_STARTS));
+        class += 1;
+    }
+};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_large_block_starts_where_a_heap_does() {
+        let heap = current().map_or(0, |heap| heap as usize);
+        assert!(heap != 0 && !heap.is_multiple_of(BLOCK_STARTS));
+    }
+}

@@ -2,8 +2,6 @@
 //! pages inside slabs that did, go back.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use core::mem;
-#[cfg(test)]
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -18,12 +16,12 @@ use crate::slab::{self, Misuse, Slab, State, remote};
 use crate::space::{huge, map, warm};
 use crate::sync::primitive::{AtomicU32, AtomicU64};
 
-/// Bytes in the stack of full magazines of a class, at most.
+/// Bytes that a class keeps behind its first magazine, at most.
 const STACK_BYTES: usize = 1 << 20;
-/// Magazines in it, at most.
+/// Magazines' worth of blocks, at most.
 const STACK_MAX: usize = 64;
-/// Bytes that all stacks of a heap may pin, at least; at most the heap's share of what may stay free in the
-/// process: who goes idle after a burst keeps its magazines.
+/// Bytes that all that stays behind first magazines of a heap may pin, at least; at most the heap's share of what may
+/// stay free in the process: who goes idle after a burst keeps its magazines.
 const PINNED_MIN: usize = 512 << 10;
 /// Empty magazines that a heap keeps.
 const SPARES: u32 = 16;
@@ -69,16 +67,17 @@ fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
     blocks * (info.size as usize).max(PAGE)
 }
 
-/// What a class is charged for `kept` blocks in its magazines. Not only for their bytes: each keeps a page resident, if
-/// nothing else does; but not for more than is free in the class's slabs. After a burst that built up and dropped much,
-/// that is many times the blocks. A class that swings is charged for what goes beyond its bytes in use: the program takes
-/// as much again soon, and from blocks that stay at hand fewer pages are touched than from all over the slabs.
-fn charge(kept: usize, state: &ClassState, info: &ClassInfo) -> usize {
-    let used = (state.out as usize).saturating_sub(kept);
+/// What a class is charged for `kept` blocks behind its first magazine, while the program has `used`. Not only for their
+/// bytes: each keeps a page resident, if nothing else does; but not for more than is free in the class's slabs. After a
+/// burst that built up and dropped much, that is many times the blocks. A class that swings is charged for what goes beyond
+/// the bytes that are always in use of it: who replaces blocks at random needs about that, and touches fewer pages if they
+/// stay at hand.
+fn charge(kept: usize, used: usize, state: &ClassState, info: &ClassInfo) -> usize {
     let free = (state.slabs as usize * info.blocks as usize).saturating_sub(used);
     let all = (free * info.size as usize).min(pages_of(kept, info));
     if state.limit > 1 {
-        all.saturating_sub(used * info.size as usize)
+        let always = demand::always(state.used).min(used);
+        all.saturating_sub(always * info.size as usize)
     } else {
         all
     }
@@ -99,6 +98,12 @@ impl Heap {
             let top = heap.tops[number];
             if magazine::is_full(top) {
                 let state = &mut heap.classes[number];
+                let more = state.behind() + 1;
+                // The program may free as many more before the next look.
+                let surely = state
+                    .used_when_full(info)
+                    .saturating_sub(info.magazine as usize);
+                state.used = demand::in_use(state.used, surely);
                 if top == magazine::dummy() {
                     let Some(empty) = heap.empty_magazine() else {
                         heap.put(block as usize, class);
@@ -107,9 +112,9 @@ impl Heap {
                     heap.tops[number] = magazine::clear(empty, info);
                     heap.used |= 1 << number;
                     heap.classes[number].limit = u16::from(knobs::MAGAZINE.get());
-                } else if state.behind() >= u32::from(state.limit)
+                } else if more > u32::from(state.limit)
                     || state.is_sparse(info)
-                    || !heap.may_stack(class)
+                    || !heap.may_keep(class, more)
                     || !heap.keep_full(class)
                 {
                     heap.overflow(class);
@@ -121,12 +126,13 @@ impl Heap {
         }
     }
 
-    /// Whether the blocks of one more full magazine of a class may stay; if so, they are charged for.
-    fn may_stack(&mut self, class: Class) -> bool {
+    /// Whether the blocks of so many magazines of a class may stay behind the first; if so, they are charged for. The loaded
+    /// one is full.
+    fn may_keep(&mut self, class: Class, behind: u32) -> bool {
         let info = class.info();
         let state = &self.classes[class.number()];
-        let kept = (state.behind() as usize + 1) * info.magazine as usize;
-        let its = charge(kept, state, info);
+        let kept = behind as usize * info.magazine as usize;
+        let its = charge(kept, state.used_when_full(info), state, info);
         let pinned = self.pinned - state.pinned as usize + its;
         let may = pinned <= PINNED_MIN || pinned <= warm::share(huge::HEAPS.load(Relaxed));
         if may {
@@ -136,7 +142,7 @@ impl Heap {
         may
     }
 
-    /// Makes room in the loaded magazine of a class, which is full, and keeps what is in it. [`Heap::may_stack`] has allowed
+    /// Makes room in the loaded magazine of a class, which is full, and keeps what is in it. [`Heap::may_keep`] has allowed
     /// that. A class whose magazines hold few blocks gets a wider one: full ones behind it would be fetched and put away
     /// every few calls. False if there is no memory for another one.
     unsafe fn keep_full(&mut self, class: Class) -> bool {
@@ -154,6 +160,7 @@ impl Heap {
                 } else {
                     // Those that have been in it for longest.
                     let Some(empty) = self.empty_magazine() else {
+                        self.uncharge(class);
                         return false;
                     };
                     let bottom = magazine::clear(empty, info);
@@ -161,17 +168,19 @@ impl Heap {
                         .add(1)
                         .copy_from_nonoverlapping(sentinel.add(1), room);
                     self.classes[number].stack.push(empty);
-                    self.tops[number] = magazine::drop_oldest(sentinel, room, room);
+                    self.stacked += info.magazine_bytes();
+                    self.tops[number] = magazine::drop_oldest(sentinel, room);
                 }
             } else {
                 let Some(empty) = self.empty_magazine() else {
+                    self.uncharge(class);
                     return false;
                 };
                 self.classes[number].stack.push(magazine::of(top));
+                self.stacked += info.magazine_bytes();
                 self.tops[number] = magazine::clear(empty, info);
             }
         }
-        self.stacked += info.magazine_bytes();
         true
     }
 
@@ -179,24 +188,25 @@ impl Heap {
     #[inline]
     pub(super) fn unstack(&mut self, class: Class) -> Option<magazine::Magazine> {
         let full = self.classes[class.number()].stack.pop()?;
-        self.uncharge(class, 1);
+        self.stacked -= class.info().magazine_bytes();
+        self.uncharge(class);
         Some(full)
     }
 
     /// The loaded magazine of a class, which is empty or about to be, has no more room than it began with.
     #[inline]
     pub(super) fn narrow(&mut self, class: Class) {
-        let widened = mem::take(&mut self.classes[class.number()].widened);
-        if widened != 0 {
-            self.uncharge(class, widened.into());
+        let state = &mut self.classes[class.number()];
+        if state.widened != 0 {
+            state.widened = 0;
+            self.uncharge(class);
         }
     }
 
-    /// So many magazines' worth of blocks of a class do not stay behind the first any more.
-    fn uncharge(&mut self, class: Class, magazines: usize) {
+    /// A class is not charged for more than what may stay behind its first magazine: that has become less.
+    fn uncharge(&mut self, class: Class) {
         let info = class.info();
         let state = &mut self.classes[class.number()];
-        self.stacked -= magazines * info.magazine_bytes();
         let left = pages_of(state.behind() as usize * info.magazine as usize, info);
         let less = (state.pinned as usize).saturating_sub(left);
         state.pinned -= less as u32;
@@ -239,17 +249,24 @@ impl Heap {
             state.gathered += GATHER_ROOM as u32;
             also = state.behind();
         }
+        let behind = state.behind();
+        if state.flushes_in_row >= ONE_WAY {
+            // Less is in use than when that was kept, so perhaps less may stay.
+            while also < behind && !self.may_keep(class, behind - also) {
+                also += 1;
+            }
+        }
         // SAFETY: the magazines are this heap's, and hold blocks of its slabs.
         unsafe {
-            for _ in 0..also.min(self.classes[number].stack.len) {
-                if let Some(full) = self.unstack(class) {
-                    magazine::clear(full, info);
-                    self.put_down_to(full.add(MAGAZINE_MAX), full, class);
-                    self.spare.push(full);
-                    also -= 1;
-                }
+            while also > 0
+                && let Some(full) = self.unstack(class)
+            {
+                magazine::clear(full, info);
+                self.put_down_to(full.add(MAGAZINE_MAX), full, class);
+                self.spare.push(full);
+                also -= 1;
             }
-            self.put_oldest(class, also);
+            self.put_some(class, also);
             while self.spare.len > SPARES
                 && let Some(spare) = self.spare.pop()
             {
@@ -265,27 +282,31 @@ impl Heap {
         }
     }
 
-    /// Puts back what the loaded magazine of a class, which is full, has room for by itself, and what it was widened for
-    /// `narrower` times: those blocks that have been in it for longest.
-    unsafe fn put_oldest(&mut self, class: Class, narrower: u32) {
+    /// Puts as many blocks of the loaded magazine of a class, which is full, back into their slabs as it is for, those that
+    /// came last; and as many of the oldest `narrower` times, so often it is not wide any more.
+    unsafe fn put_some(&mut self, class: Class, narrower: u32) {
         let number = class.number();
         let info = class.info();
+        let room = info.magazine as usize;
         let state = &self.classes[number];
-        let widened = u32::from(state.widened);
-        if narrower >= widened || state.drops_all(info) {
+        if narrower >= u32::from(state.widened) || state.drops_all(info) {
             // SAFETY: the caller's.
             return unsafe { self.empty_into_slabs(class) };
         }
-        let gone = (narrower as usize + 1) * info.magazine as usize;
+        let top = self.tops[number];
         // SAFETY: the magazine is this heap's, full, and wide enough for that.
         unsafe {
-            let sentinel = magazine::sentinel(self.tops[number]);
-            self.put_down_to(sentinel.add(gone), sentinel, class);
-            self.tops[number] = magazine::drop_oldest(sentinel, gone, info.magazine as usize);
-        }
-        if narrower > 0 {
-            self.classes[number].widened -= narrower as u8;
-            self.uncharge(class, narrower as usize);
+            let rest = top.sub(room);
+            self.put_down_to(top, rest.add(1), class);
+            self.tops[number] = rest;
+            if narrower > 0 {
+                let sentinel = magazine::sentinel(rest);
+                let raised = sentinel.add(narrower as usize * room);
+                self.put_down_to(raised, sentinel, class);
+                raised.write(null_mut());
+                self.classes[number].widened -= narrower as u8;
+                self.uncharge(class);
+            }
         }
     }
 
@@ -568,6 +589,12 @@ impl ClassState {
         self.stack.len + u32::from(self.widened)
     }
 
+    /// Blocks that the program has of it, those in queues and outboxes included, when the loaded magazine is full.
+    fn used_when_full(&self, info: &ClassInfo) -> usize {
+        let kept = (self.behind() as usize + 1) * info.magazine as usize;
+        (self.out as usize).saturating_sub(kept)
+    }
+
     /// Whether it only shrinks, and is nearly empty.
     fn drops_all(&self, info: &ClassInfo) -> bool {
         let nearly_empty = self.out as usize * 8 < self.slabs as usize * info.blocks as usize;
@@ -699,22 +726,26 @@ mod tests {
     }
 
     #[test]
-    fn what_swings_is_charged_for_more_than_is_in_use() {
-        let charge = |size, out, limit, kept| {
+    fn what_swings_is_charged_for_more_than_is_always_in_use() {
+        let charge = |size, used, always, limit, kept| {
             let mut state = ClassState::new();
-            (state.slabs, state.out, state.limit) = (100, out, limit);
-            charge(kept, &state, Class::of(size).info())
+            (state.slabs, state.limit) = (100, limit);
+            while demand::always(state.used) < always {
+                state.used = demand::in_use(state.used, always);
+            }
+            charge(kept, used, &state, Class::of(size).info())
         };
         // Each of 64 B may keep a page, but no more than is free.
-        assert_eq!(charge(64, 1126, 1, 126), 126 * PAGE);
-        assert_eq!(charge(64, 1126, 2, 126), 126 * PAGE - 1000 * 64);
-        assert_eq!(charge(64, 100 * 1024, 1, 126), 126 * 64);
+        assert_eq!(charge(64, 1000, 1000, 1, 126), 126 * PAGE);
+        assert_eq!(charge(64, 1000, 1000, 2, 126), 126 * PAGE - 1000 * 64);
+        assert_eq!(charge(64, 100 * 1024 - 126, 0, 1, 126), 126 * 64);
         // A block of 16 KiB keeps itself.
         let (all, size) = (12 * 16384, 16384);
-        assert_eq!(charge(size, 16, 1, 12), all);
-        assert_eq!(charge(size, 16, 2, 12), all - 4 * size);
-        assert_eq!(charge(size, 24, 2, 12), 0);
-        assert_eq!(charge(size, 0, 2, 12), all);
+        assert_eq!(charge(size, 8, 4, 1, 12), all);
+        assert_eq!(charge(size, 8, 4, 2, 12), all - 4 * size);
+        assert_eq!(charge(size, 3, 4, 2, 12), all - 3 * size);
+        assert_eq!(charge(size, 50, 40, 2, 12), 0);
+        assert_eq!(charge(size, 50, 40, 2, 0), 0);
     }
 
     /// Takes and frees `n` blocks in turns until that needs no slab and no full magazine any more; then `more` of them, and
@@ -780,6 +811,50 @@ mod tests {
         assert!(rests(32 << 10, 16, 3, false));
         assert!(rests(8 << 10, 50, 300, true));
         assert!(rests(3 << 10, 40, 100, false));
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn what_was_kept_beside_much_in_use_goes_with_it() {
+        extern crate std;
+
+        assert!(crate::os::process::in_child(|| {
+            crate::learn::strategy::USERS_FLOOR.store(1, Relaxed);
+            warm::PERCENT.store(0, Relaxed);
+            let class = Class::of(32 << 10);
+            let heap = current().expect("a heap");
+            let take = |n| {
+                // SAFETY: nobody else uses this thread's heap.
+                let blocks = (0..n).map(|_| unsafe { Heap::take(heap, class) });
+                blocks.collect::<std::vec::Vec<_>>()
+            };
+            let give = |blocks: std::vec::Vec<*mut u8>| {
+                for block in blocks {
+                    // SAFETY: the blocks are ours, and of this thread's heap.
+                    unsafe {
+                        let look =
+                            Heap::look(heap, block).unwrap_or(super::super::Look(usize::MAX));
+                        if !Heap::push(heap, block, look) {
+                            Heap::push_slow(heap, block, class);
+                        }
+                    }
+                }
+            };
+            // SAFETY: the heap is this thread's.
+            let state = || unsafe { &mut (*heap).classes[class.number()] };
+            let kept = || state().behind() as usize * class.info().magazine_bytes();
+            let all = take(60);
+            let mut most = 0;
+            for _ in 0..100 {
+                (state().used, state().limit) = (60 * 256, 16);
+                give(take(20));
+                most = most.max(kept());
+            }
+            give(all);
+            // SAFETY: as above.
+            let is_in_order = unsafe { (*heap).check().is_ok() };
+            is_in_order && most > PINNED_MIN && kept() <= PINNED_MIN
+        }));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! The top pointer points at the slot pushed last. It is full when the slot above would start a new
 //! magazine, so "full" is a test on the low bits; it is empty when the slot that the top points at
 //! holds null, the sentinel. The sentinel's slot is chosen so that a class whose blocks are large
-//! has room for few; it moves down, with what lies above it, where such a class needs more. One shared slot at the end of a magazine of zeroes is empty and full at once,
-//! so a class that was never used needs no magazine.
+//! has room for few; it moves down, with what lies above it, where such a class needs more. One shared
+//! slot at the end of a magazine of zeroes is empty and full at once, so a class that was never used
+//! needs no magazine.
 //!
 //! In lists (full ones behind the loaded one, spares) slot 0 links to the next.
 
@@ -46,7 +47,7 @@ pub(crate) fn of(top: Top) -> Magazine {
     (top as usize & !(BYTES - 1)) as Magazine
 }
 
-/// The slot of the sentinel of an empty magazine of a class.
+/// The slot of the sentinel of an empty magazine of a class, unless it was widened.
 #[inline(always)]
 pub(crate) fn bottom(info: &ClassInfo) -> usize {
     MAGAZINE_MAX - info.magazine as usize
@@ -111,6 +112,7 @@ pub(crate) fn below(slot: Top) -> usize {
 /// # Safety
 /// The magazine is the caller's, `sentinel` is where it says, and as many slots are [`below`] it.
 pub(crate) unsafe fn shift(sentinel: Top, slots: usize) -> Top {
+    debug_assert!(below(sentinel) >= slots);
     let held = MAGAZINE_MAX - below(sentinel);
     // SAFETY: from the sentinel to the end, and as far below.
     unsafe {
@@ -120,18 +122,17 @@ pub(crate) unsafe fn shift(sentinel: Top, slots: usize) -> Top {
     }
 }
 
-/// Takes the `oldest` blocks out of a full magazine, those next to its sentinel: there is room for `room`, no more than
-/// those, from now on. Returns the top.
+/// Takes the `oldest` blocks out of a full magazine, those next to its sentinel: there is room for as many. Returns the
+/// top.
 ///
 /// # Safety
 /// The magazine is the caller's, `sentinel` is where it says, and it holds as many.
-pub(crate) unsafe fn drop_oldest(sentinel: Top, oldest: usize, room: usize) -> Top {
-    debug_assert!(room <= oldest);
+pub(crate) unsafe fn drop_oldest(sentinel: Top, oldest: usize) -> Top {
     // SAFETY: the last of those is a slot of the magazine, and as many lie below it.
     unsafe {
         let last = sentinel.add(oldest);
         last.write(null_mut());
-        shift(last, room)
+        shift(last, oldest)
     }
 }
 
@@ -267,14 +268,10 @@ mod tests {
             assert_eq!(held(top), [4, 3, 2, 1]);
             push(&mut top, 5);
             assert_eq!(held(top), [8, 7, 6, 5, 4, 3, 2, 1]);
-            top = drop_oldest(sentinel(top), 4, 4);
+            top = drop_oldest(sentinel(top), 4);
             assert_eq!(held(top), [8, 7, 6, 5]);
             push(&mut top, 9);
-            // Narrower by as much as was not made room for.
-            top = drop_oldest(sentinel(top), 6, 2);
-            assert_eq!(held(top), [12, 11]);
-            push(&mut top, 13);
-            assert_eq!(held(top), [14, 13, 12, 11]);
+            assert_eq!(held(top), [12, 11, 10, 9, 8, 7, 6, 5]);
         }
     }
 }

@@ -41,12 +41,14 @@ pub(crate) struct ClassState {
     full: *mut Slab,
     /// Full magazines behind the loaded one.
     stack: magazine::List,
-    /// How many of those would hold what the loaded one has room for beyond its own.
+    /// How many times the loaded one was widened, each by as many slots as it is for.
     widened: u8,
-    /// Bytes that both keep resident, at most, as of when they last became more; 0 without any.
+    /// What the class is charged for both, in bytes; 0 without any.
     pinned: u32,
-    /// How many there may be, and times that the loaded one is widened, together.
+    /// How many there may be of both together.
     limit: u16,
+    /// See [`demand::in_use`](crate::learn::demand::in_use).
+    used: u32,
     /// When it last went from refills to flushes, in ms; 0: never.
     swung_ms: u32,
     /// Blocks of the next refill.
@@ -79,6 +81,7 @@ impl ClassState {
             widened: 0,
             pinned: 0,
             limit: 1,
+            used: 0,
             swung_ms: 0,
             want: 0,
             slabs: 0,
@@ -148,9 +151,9 @@ pub(crate) struct Heap {
     /// Slabs of that class, from the end of its list on, that the last look has seen.
     looked_past: usize,
     spare: magazine::List,
-    /// Bytes of the blocks in full magazines behind the loaded ones, and of those that those have more room for.
+    /// Bytes of the blocks in full magazines behind the loaded ones.
     stacked: usize,
-    /// The sum of the classes' `pinned`: what those magazines may keep from going back, at most.
+    /// The sum of the classes' `pinned`.
     pinned: usize,
     outbox: Outbox,
     /// The block that realloc grew last, and how many times in a row it did.
@@ -384,7 +387,7 @@ impl Heap {
         for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];
             let mut count = 0;
-            stacked += state.behind() as usize * info.magazine_bytes();
+            stacked += state.stack.len as usize * info.magazine_bytes();
             pinned += state.pinned as usize;
             if state.behind() == 0 && state.pinned != 0 {
                 return Err("a class without full magazines is charged for some");

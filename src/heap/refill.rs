@@ -123,6 +123,7 @@ impl Heap {
                 }
             }
             if n == 0 {
+                heap.tops[number] = magazine::clear(first, info);
                 return null_mut();
             }
             // What is not filled lies below; there the sentinel goes.

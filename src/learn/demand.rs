@@ -1,4 +1,4 @@
-//! Demand for magazines: how many full ones a class keeps behind the loaded one.
+//! Demand for magazines: how many more than the loaded one a class keeps the blocks of.
 //!
 //! A class whose blocks come and go in swings refills several magazines in a row, and then flushes as
 //! many. With so many more behind the loaded one it would do neither (Bonwick & Adams, "Magazines and
@@ -18,6 +18,21 @@ pub(crate) fn after_swing(limit: u16, refills: u16, flushes: u16, ms: u32, most:
     limit
         .saturating_add(refills.min(flushes))
         .clamp(1, most.max(1))
+}
+
+/// Parts of a block in which [`in_use`] counts; so many times more slowly it rises.
+const PARTS: usize = 256;
+
+/// What is known of how many blocks the program has at least, now that it has `used`: falls at once and rises slowly.
+/// Asked when the magazine is full, after frees, it is what stays in use however much comes and goes.
+pub(crate) fn in_use(before: u32, used: usize) -> u32 {
+    let now = u32::try_from(used * PARTS).unwrap_or(u32::MAX);
+    now.min(before + (now.saturating_sub(before)).div_ceil(PARTS as u32))
+}
+
+/// The blocks that are always in use, by what is known of it.
+pub(crate) fn always(in_use: u32) -> usize {
+    in_use as usize / PARTS
 }
 
 /// Whether a class that has flushed so often in a row only shrinks: then half of the limit goes.
@@ -47,6 +62,26 @@ mod tests {
         }
         assert_eq!(trips(100, 64), 36);
         assert_eq!(trips(9, 0), 8);
+    }
+
+    #[test]
+    fn what_is_always_in_use_falls_at_once_and_rises_slowly() {
+        let after =
+            |before, all: &[usize]| all.iter().fold(before, |known, used| in_use(known, *used));
+        assert_eq!(always(after(0, &[1000])), 3);
+        assert_eq!(always(after(0, &[10; 4000])), 10);
+        // Who frees all that was taken has nothing in use.
+        let requests: std::vec::Vec<usize> = (0..20).rev().cycle().take(400).collect();
+        assert_eq!(after(0, &requests), 0);
+        let highest = requests.iter().scan(0, |known, used| {
+            *known = in_use(*known, *used);
+            Some(always(*known))
+        });
+        assert!(highest.max() < Some(2));
+        // Who replaces some of them has the others.
+        let swings: std::vec::Vec<usize> = (30..50).rev().cycle().take(20_000).collect();
+        assert!((30..33).contains(&always(after(0, &swings))));
+        assert_eq!(in_use(u32::MAX, usize::MAX / PARTS), u32::MAX);
     }
 
     #[test]
