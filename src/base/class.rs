@@ -63,6 +63,12 @@ impl ClassInfo {
         self.magazine as usize * self.size as usize
     }
 
+    /// What a magazine holds more, in bytes and on average, for being widened once: that is filled and emptied in turns.
+    #[inline(always)]
+    pub(crate) const fn widened_bytes(&self) -> usize {
+        self.magazine_bytes() / 2
+    }
+
     /// Whether its slabs use short bitmaps.
     #[inline(always)]
     pub(crate) const fn has_short_bitmaps(&self) -> bool {

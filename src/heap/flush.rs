@@ -157,6 +157,7 @@ impl Heap {
                 if magazine::below(sentinel) >= room {
                     self.tops[number] = magazine::shift(sentinel, room);
                     self.classes[number].widened += 1;
+                    self.stacked += info.widened_bytes();
                 } else {
                     // Those that have been in it for longest.
                     let Some(empty) = self.empty_magazine() else {
@@ -196,11 +197,17 @@ impl Heap {
     /// The loaded magazine of a class, which is empty or about to be, has no more room than it began with.
     #[inline]
     pub(super) fn narrow(&mut self, class: Class) {
-        let state = &mut self.classes[class.number()];
-        if state.widened != 0 {
-            state.widened = 0;
-            self.uncharge(class);
+        let widened = self.classes[class.number()].widened;
+        if widened != 0 {
+            self.narrow_by(class, widened);
         }
+    }
+
+    /// The loaded magazine of a class counts as widened so many times less.
+    fn narrow_by(&mut self, class: Class, times: u8) {
+        self.classes[class.number()].widened -= times;
+        self.stacked -= usize::from(times) * class.info().widened_bytes();
+        self.uncharge(class);
     }
 
     /// A class is not charged for more than what may stay behind its first magazine: that has become less.
@@ -304,8 +311,7 @@ impl Heap {
                 let raised = sentinel.add(narrower as usize * room);
                 self.put_down_to(raised, sentinel, class);
                 raised.write(null_mut());
-                self.classes[number].widened -= narrower as u8;
-                self.uncharge(class);
+                self.narrow_by(class, narrower as u8);
             }
         }
     }

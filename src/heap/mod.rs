@@ -151,7 +151,8 @@ pub(crate) struct Heap {
     /// Slabs of that class, from the end of its list on, that the last look has seen.
     looked_past: usize,
     spare: magazine::List,
-    /// Bytes of the blocks in full magazines behind the loaded ones.
+    /// Bytes of the blocks in full magazines behind the loaded ones, and, on average, in loaded ones that were widened for
+    /// being so.
     stacked: usize,
     /// The sum of the classes' `pinned`.
     pinned: usize,
@@ -387,7 +388,8 @@ impl Heap {
         for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];
             let mut count = 0;
-            stacked += state.stack.len as usize * info.magazine_bytes();
+            stacked += state.stack.len as usize * info.magazine_bytes()
+                + usize::from(state.widened) * info.widened_bytes();
             pinned += state.pinned as usize;
             if state.behind() == 0 && state.pinned != 0 {
                 return Err("a class without full magazines is charged for some");

@@ -125,7 +125,7 @@ pub struct Snapshot {
 
     /// Where refills found blocks.
     pub refills: Refills,
-    /// Magazines emptied into slabs, ever.
+    /// Times that a full magazine got room by giving blocks to slabs, ever.
     pub flushes: u64,
     /// Blocks of other threads freed, ever, but for those not sent yet.
     pub remote_frees: u64,
