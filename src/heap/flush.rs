@@ -106,7 +106,9 @@ impl Heap {
                 state.used = demand::in_use(state.used, surely);
                 if top == magazine::dummy() {
                     let Some(empty) = heap.empty_magazine() else {
-                        heap.put(block as usize, class);
+                        let mut one = [null_mut(), block];
+                        let end = one.as_mut_ptr();
+                        heap.put(end.add(1), end, class);
                         return;
                     };
                     heap.tops[number] = magazine::clear(empty, info);
@@ -343,38 +345,44 @@ impl Heap {
         let info = class.info();
         // SAFETY: there lie blocks of this heap's slabs.
         unsafe {
-            let mut at = top;
+            let (mut at, mut before) = (top, null_mut());
             while at >= last && !(*at).is_null() {
                 let block = *at as usize;
                 let slab = Slab::around(block, info);
-                let index = info.index_of(block - Slab::base(slab));
-                _mm_prefetch::<_MM_HINT_T0>(Slab::words(slab, info).add(index / 64).cast());
-                _mm_prefetch::<_MM_HINT_T0>(slab.cast());
+                if slab != before {
+                    let index = info.index_of(block - Slab::base(slab));
+                    _mm_prefetch::<_MM_HINT_T0>(Slab::words(slab, info).add(index / 64).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(slab.cast());
+                    before = slab;
+                }
                 at = at.sub(1);
             }
-            let end = at;
-            let mut at = top;
-            while at > end {
-                self.put(*at as usize, class);
-                at = at.sub(1);
-            }
+            self.put(top, at, class);
         }
     }
 
-    /// Puts a block back into its slab.
+    /// Puts the blocks in the slots from `top` down back into their slabs, but not that in `end`: neighbours of one slab
+    /// together.
     #[inline]
-    unsafe fn put(&mut self, block: usize, class: Class) {
-        // SAFETY: the slab map said that the block is in a slab of this heap.
-        unsafe {
-            let slab = Slab::around(block, class.info());
-            let result = match (*slab).state {
-                // The slab went back as a whole: this block was in it twice.
-                State::Free | State::Orphan => Err(Misuse::DoubleFree),
-                _ => slab::put(slab, class.info(), block),
-            };
-            match result {
-                Ok(()) => self.came_back(slab, 1),
-                Err(misuse) => report((misuse, block)),
+    unsafe fn put(&mut self, top: magazine::Top, end: magazine::Top, class: Class) {
+        let info = class.info();
+        let mut at = top;
+        while at != end {
+            // SAFETY: the slab map said that the blocks are in slabs of this heap.
+            unsafe {
+                let slab = Slab::around(*at as usize, info);
+                let result = match (*slab).state {
+                    // The slab went back as a whole: this block was in it twice.
+                    State::Free | State::Orphan => Err((Misuse::DoubleFree, *at as usize)),
+                    _ => slab::put(slab, info, at, end),
+                };
+                match result {
+                    Ok(rest) => {
+                        self.came_back(slab, at.offset_from(rest) as usize);
+                        at = rest;
+                    }
+                    Err(found) => report(found),
+                }
             }
         }
     }

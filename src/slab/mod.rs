@@ -108,25 +108,6 @@ pub(crate) unsafe fn info(slab: *const Slab) -> &'static ClassInfo {
     unsafe { crate::base::CLASSES.get_unchecked((*slab).class as usize) }
 }
 
-/// The index of the block that starts at `address`.
-///
-/// # Safety
-/// `slab` is a slab, `address` lies in it, and no other thread changes its class.
-#[inline(always)]
-pub(crate) unsafe fn index_of(
-    slab: *const Slab,
-    info: &ClassInfo,
-    address: usize,
-) -> Result<usize, Misuse> {
-    let offset = address - Slab::base(slab);
-    let index = info.index_of(offset);
-    if index * info.size as usize == offset {
-        Ok(index)
-    } else {
-        Err(Misuse::NotABlock)
-    }
-}
-
 /// What is wrong, and with the block at which address.
 pub(crate) type Found = (Misuse, usize);
 
@@ -289,29 +270,49 @@ unsafe fn touch(
     }
 }
 
-/// Takes one block back.
+/// Takes back the blocks in the slots of a magazine from `top` down, as far as they lie in the slab, and not that in
+/// `end`. Returns the slot where that ended.
 ///
 /// # Safety
-/// The caller's thread owns the slab, and `address` lies in it.
+/// The caller's thread owns the slab, the block at `top` lies in it, and `end` is below `top`.
 #[inline(always)]
-pub(crate) unsafe fn put(slab: *mut Slab, info: &ClassInfo, address: usize) -> Result<(), Misuse> {
+pub(crate) unsafe fn put(
+    slab: *mut Slab,
+    info: &ClassInfo,
+    top: *mut *mut u8,
+    end: *mut *mut u8,
+) -> Result<*mut *mut u8, Found> {
+    let base = Slab::base(slab);
+    let words = Slab::words(slab, info);
+    let mut at = top;
+    let mut summary = 0;
     // SAFETY: the caller's; the index is below the class's blocks, so the word is the slab's.
     unsafe {
-        let index = index_of(slab, info, address)?;
-        let word = Slab::words(slab, info).add(index / 64);
-        let bit = 1u64 << (index % 64);
-        if index >= (*slab).watermark as usize {
-            return Err(Misuse::NotABlock);
+        while at != end {
+            let address = *at as usize;
+            let offset = address.wrapping_sub(base);
+            if offset >= info.slab_bytes() {
+                break;
+            }
+            let index = info.index_of(offset);
+            if index * info.size as usize != offset || index >= (*slab).watermark as usize {
+                return Err((Misuse::NotABlock, address));
+            }
+            let word = words.add(index / 64);
+            let bit = 1u64 << (index % 64);
+            if *word & bit != 0 {
+                return Err((Misuse::DoubleFree, address));
+            }
+            *word |= bit;
+            summary |= 1 << (index / 64);
+            at = at.sub(1);
         }
-        if *word & bit != 0 {
-            return Err(Misuse::DoubleFree);
-        }
-        *word |= bit;
-        (*slab).summary |= 1 << (index / 64);
-        (*slab).free += 1;
-        (*slab).freed += 1;
+        let blocks = top.offset_from(at) as u32;
+        (*slab).summary |= summary;
+        (*slab).free += blocks;
+        (*slab).freed += blocks;
     }
-    Ok(())
+    Ok(at)
 }
 
 /// Takes back what other threads have freed: moves the remote words into the bitmap. Returns the
@@ -615,6 +616,57 @@ mod tests {
     extern crate std;
     use std::vec::Vec;
 
+    /// As [`put`], of one block.
+    unsafe fn put_one(slab: *mut Slab, class: Class, address: usize) -> Result<(), Misuse> {
+        let mut slots = [null_mut(), address as *mut u8];
+        let end = slots.as_mut_ptr();
+        // SAFETY: the caller's; the slots are ours.
+        match unsafe { put(slab, class.info(), end.add(1), end) } {
+            Ok(rest) => {
+                assert_eq!(rest, end);
+                Ok(())
+            }
+            Err((misuse, at)) => {
+                assert_eq!(at, address);
+                Err(misuse)
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_of_a_slab_come_back_together() {
+        let class = Class::of(64);
+        let slabs = [create(class, 1).unwrap(), create(class, 1).unwrap()];
+        let mut blocks = [[null_mut::<u8>(); 3]; 2];
+        // SAFETY: the slabs are ours, and so are the slots.
+        unsafe {
+            for (slab, blocks) in slabs.iter().zip(&mut blocks) {
+                assert_eq!(refill(*slab, &raw mut blocks[2], 3, 0).blocks, 3);
+            }
+            let [[a, b, c], [d, e, f]] = blocks;
+            // From the end of the array down: two of the first slab, two of the second, one of the first.
+            let mut slots = [null_mut(), c, d, e, b, a];
+            let end = slots.as_mut_ptr();
+            let (info, free) = (class.info(), (*slabs[0]).free);
+            assert_eq!(put(slabs[0], info, end.add(5), end), Ok(end.add(3)));
+            assert_eq!((*slabs[0]).free, free + 2);
+            assert_eq!(put(slabs[1], info, end.add(3), end), Ok(end.add(1)));
+            assert_eq!(put(slabs[0], info, end.add(1), end), Ok(end));
+            let mut slots = [null_mut(), f, f];
+            let end = slots.as_mut_ptr();
+            let twice = Err((Misuse::DoubleFree, f as usize));
+            assert_eq!(put(slabs[1], info, end.add(2), end), twice);
+            // That one's second time ended it in the middle.
+            (*slabs[1]).free += 1;
+            (*slabs[1]).freed += 1;
+            for slab in slabs {
+                check(slab).unwrap();
+                assert_eq!((*slab).free, (*slab).watermark);
+                release(slab);
+            }
+        }
+    }
+
     /// Fills a slab of `bytes`, frees every `keep`-th block only, looks for holes, takes all again.
     fn life(bytes: usize) {
         let class = Class::of(bytes);
@@ -641,14 +693,14 @@ mod tests {
                 block.write_bytes(i as u8, class.size());
             }
             for block in &blocks[..all / 2] {
-                put(slab, class.info(), *block as usize).unwrap();
+                put_one(slab, class, *block as usize).unwrap();
                 assert_eq!(
-                    put(slab, class.info(), *block as usize),
+                    put_one(slab, class, *block as usize),
                     Err(Misuse::DoubleFree)
                 );
             }
             assert_eq!(
-                put(slab, class.info(), blocks[0] as usize + 1),
+                put_one(slab, class, blocks[0] as usize + 1),
                 Err(Misuse::NotABlock)
             );
             check(slab).unwrap();
@@ -668,7 +720,7 @@ mod tests {
             again.reverse();
             assert_eq!(again, blocks[..all / 2]);
             for block in &blocks {
-                put(slab, class.info(), *block as usize).unwrap();
+                put_one(slab, class, *block as usize).unwrap();
             }
             check(slab).unwrap();
             release(slab);
@@ -696,14 +748,14 @@ mod tests {
             let last = slab.add((1 << class.info().order) - 1);
             (*last).resident = 0b11;
             for block in &blocks[..4] {
-                put(slab, class.info(), *block as usize).unwrap();
+                put_one(slab, class, *block as usize).unwrap();
             }
             assert_eq!(purge_idle(slab), Idle::default());
             // The first two are used.
             let mut two = [null_mut::<u8>(); 2];
             refill(slab, &raw mut two[1], 2, 0);
             for block in two {
-                put(slab, class.info(), block as usize).unwrap();
+                put_one(slab, class, block as usize).unwrap();
             }
             // Locked memory is refused: it stays what it was, and goes when it can.
             let locked = blocks[2].cast();
@@ -719,7 +771,7 @@ mod tests {
             // The first two are used again.
             refill(slab, &raw mut two[1], 2, 0);
             for block in two {
-                put(slab, class.info(), block as usize).unwrap();
+                put_one(slab, class, block as usize).unwrap();
             }
             let idle = purge_idle(slab);
             assert_eq!((idle.holes, idle.beyond), (2 * size, 0));
@@ -729,7 +781,7 @@ mod tests {
             assert_eq!((idle.holes, idle.beyond), (2 * size, 0));
             for block in &blocks[4..] {
                 assert!((0..size).all(|i| block.add(i).read() == 7));
-                put(slab, class.info(), *block as usize).unwrap();
+                put_one(slab, class, *block as usize).unwrap();
             }
             check(slab).unwrap();
             release(slab);
