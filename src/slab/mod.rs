@@ -667,6 +667,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_run_of_neighbours_may_span_words_and_ends_at_what_is_no_block() {
+        for bytes in [64, 1536] {
+            let class = Class::of(bytes);
+            let slab = create(class, 1).unwrap();
+            let mut slots = [null_mut::<u8>(); 81];
+            // SAFETY: the slab is ours, and so are the slots.
+            unsafe {
+                let end = slots.as_mut_ptr();
+                assert_eq!(refill(slab, end.add(80), 80, 0).blocks, 80);
+                assert_eq!(put(slab, class.info(), end.add(80), end), Ok(end));
+                check(slab).unwrap();
+                assert_eq!((*slab).free, (*slab).watermark);
+                assert_eq!(refill(slab, end.add(80), 79, 0).blocks, 79);
+                let inside = (*end.add(80)).add(16);
+                end.add(1).write(inside);
+                let wrong = Err((Misuse::NotABlock, inside as usize));
+                assert_eq!(put(slab, class.info(), end.add(80), end), wrong);
+                // The others have come back, into two words.
+                (*slab).summary |= 0b11;
+                (*slab).free += 79;
+                (*slab).freed += 79;
+                check(slab).unwrap();
+                release(slab);
+            }
+        }
+    }
+
     /// Fills a slab of `bytes`, frees every `keep`-th block only, looks for holes, takes all again.
     fn life(bytes: usize) {
         let class = Class::of(bytes);
