@@ -70,8 +70,7 @@ fn pages_of(blocks: usize, info: &ClassInfo) -> usize {
 /// What a class is charged for `kept` blocks behind its first magazine, while the program has `used`. Not only for their
 /// bytes: each keeps a page resident, if nothing else does; but not for more than is free in the class's slabs. After a
 /// burst that built up and dropped much, that is many times the blocks. A class that swings is charged for what goes beyond
-/// the bytes that are always in use of it: who replaces blocks at random needs about that, and touches fewer pages if they
-/// stay at hand.
+/// the bytes that are always in use of it: who replaces blocks at random needs about that.
 fn charge(kept: usize, used: usize, state: &ClassState, info: &ClassInfo) -> usize {
     let free = (state.slabs as usize * info.blocks as usize).saturating_sub(used);
     let all = (free * info.size as usize).min(pages_of(kept, info));
@@ -762,6 +761,18 @@ mod tests {
         assert_eq!(charge(size, 50, 40, 2, 0), 0);
     }
 
+    /// Frees a block of this thread's heap.
+    #[cfg(not(loom))]
+    unsafe fn give(block: *mut u8, class: Class) {
+        // SAFETY: the caller's.
+        unsafe {
+            let heap = tls::heap();
+            if !Heap::look(heap, block).is_some_and(|look| Heap::push(heap, block, look)) {
+                Heap::push_slow(heap, block, class);
+            }
+        }
+    }
+
     /// Takes and frees `n` blocks in turns until that needs no slab and no full magazine any more; then `more` of them, and
     /// again when less may stay, which the class notices if it `shrinks` by so many. False if any of that does not come,
     /// or if the heap is not in order.
@@ -778,12 +789,7 @@ mod tests {
                 let mut sorted = blocks.clone();
                 sorted.sort();
                 sorted.dedup();
-                for block in blocks.drain(..) {
-                    let look = Heap::look(heap, block).unwrap_or(super::super::Look(usize::MAX));
-                    if !Heap::push(heap, block, look) {
-                        Heap::push_slow(heap, block, class);
-                    }
-                }
+                blocks.drain(..).for_each(|block| give(block, class));
                 all && sorted.len() == n && (*heap).check().is_ok()
             };
             let trips = move || {
@@ -843,16 +849,10 @@ mod tests {
                 blocks.collect::<std::vec::Vec<_>>()
             };
             let give = |blocks: std::vec::Vec<*mut u8>| {
-                for block in blocks {
-                    // SAFETY: the blocks are ours, and of this thread's heap.
-                    unsafe {
-                        let look =
-                            Heap::look(heap, block).unwrap_or(super::super::Look(usize::MAX));
-                        if !Heap::push(heap, block, look) {
-                            Heap::push_slow(heap, block, class);
-                        }
-                    }
-                }
+                // SAFETY: the blocks are ours, and of this thread's heap.
+                blocks
+                    .iter()
+                    .for_each(|block| unsafe { give(*block, class) });
             };
             // SAFETY: the heap is this thread's.
             let state = || unsafe { &mut (*heap).classes[class.number()] };

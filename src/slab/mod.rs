@@ -644,6 +644,9 @@ mod tests {
                 assert_eq!(refill(*slab, &raw mut blocks[2], 3, 0).blocks, 3);
             }
             let [[a, b, c], [d, e, f]] = blocks;
+            // Nobody has been given what lies beyond the watermark.
+            let beyond = Slab::base(slabs[0]) + (*slabs[0]).watermark as usize * class.size();
+            assert_eq!(put_one(slabs[0], class, beyond), Err(Misuse::NotABlock));
             // From the end of the array down: two of the first slab, two of the second, one of the first.
             let mut slots = [null_mut(), c, d, e, b, a];
             let end = slots.as_mut_ptr();
