@@ -467,6 +467,94 @@ fn bad_pointer(call: &str, misuse: Misuse, address: usize) -> ! {
 }
 
 unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) -> *mut c_void {
+    // SAFETY: the caller's; what returns NULL has done nothing.
+    unsafe {
+        let moved = realloc_at_hand(block, size);
+        if !moved.is_null() {
+            return moved;
+        }
+        realloc_any(block, size, site)
+    }
+}
+
+/// [`realloc`] of a small block of this thread's, if it may stay where it is, or one for `size` bytes is at hand and the
+/// block does not grow so far that it may get a place where it can grow on. NULL, and nothing is done, otherwise.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(always)]
+unsafe fn realloc_at_hand(block: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: the heap is this thread's, or none: that has no blocks, neither this one nor others. The old block has
+    // `old` bytes, the new one at least `size`, and they are two: both are in use. Nothing in between changes what the
+    // look has seen.
+    unsafe {
+        let heap = tls::heap();
+        let Some(look) = Heap::look(heap, block.cast()) else {
+            return null_mut();
+        };
+        let Some(class) = look.own_class() else {
+            return null_mut();
+        };
+        let old = class.size();
+        if stays(size, old) {
+            return block;
+        }
+        if size > old && size >= CHAIN_GROWING_MIN {
+            return null_mut();
+        }
+        let new = Heap::pop(heap, Class::of(with_headroom(size, old)).number());
+        if new.is_null() {
+            return null_mut();
+        }
+        new.copy_from_nonoverlapping(block.cast(), old.min(size));
+        let chain = chain_after(heap, block, size > old);
+        if !Heap::push(heap, block.cast(), look) {
+            free_slow(block, look.0);
+        }
+        Heap::set_chain(heap, new, chain);
+        new.cast()
+    }
+}
+
+/// Whether a small block of `old` bytes is not too large for `size`, nor too small.
+#[inline(always)]
+fn stays(size: usize, old: usize) -> bool {
+    size <= old && (size > old / 2 || old <= 64)
+}
+
+/// Bytes to ask for where a block of `old` bytes is to have `size`, at most [`SMALL_MAX`]: what grows by little is likely to
+/// grow again.
+#[inline(always)]
+fn with_headroom(size: usize, old: usize) -> usize {
+    debug_assert!(size <= SMALL_MAX);
+    let more = if size > old && size - old <= old / HEADROOM && knobs::GROWTH.get() {
+        size / HEADROOM
+    } else {
+        0
+    };
+    (size + more).min(SMALL_MAX)
+}
+
+/// How many times in a row `block` was grown when it `grows` now.
+///
+/// # Safety
+/// `heap` is [`tls::heap`]'s.
+#[inline(always)]
+unsafe fn chain_after(heap: *const Heap, block: *mut c_void, grows: bool) -> u8 {
+    if grows {
+        // SAFETY: the caller's.
+        unsafe { Heap::chain(heap, block.cast()) }
+    } else {
+        0
+    }
+}
+
+/// [`realloc`] of any block, for the call site `site`.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(never)]
+unsafe fn realloc_any(block: *mut c_void, size: usize, site: usize) -> *mut c_void {
     let Some(start) = NonNull::new(block.cast::<u8>()) else {
         // SAFETY: the caller's.
         return unsafe { malloc_slow(size, site) };
@@ -482,7 +570,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
             Kind::Sealed(_) | Kind::Fenced(_) => return realloc_guarded(start, entry, size, site),
             Kind::Slab(class) => {
                 let old = class.size();
-                if size <= old && (size > old / 2 || old <= 64) {
+                if stays(size, old) {
                     return block;
                 }
                 old
@@ -503,11 +591,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
                 old
             }
         };
-        let chain = if size > old {
-            Heap::chain(tls::heap(), block.cast())
-        } else {
-            0
-        };
+        let chain = chain_after(tls::heap(), block, size > old);
         let errno = if size <= old {
             *libc::__errno_location()
         } else {
@@ -519,13 +603,7 @@ unsafe extern "C" fn realloc_slow(block: *mut c_void, size: usize, site: usize) 
         let new = if growing {
             growing_buffer(size, site)
         } else if size <= SMALL_MAX {
-            // What grows by little is likely to grow again.
-            let more = if size > old && size - old <= old / HEADROOM && knobs::GROWTH.get() {
-                size / HEADROOM
-            } else {
-                0
-            };
-            let bytes = (size + more).min(SMALL_MAX);
+            let bytes = with_headroom(size, old);
             small(Class::of(bytes), bytes)
         } else {
             malloc_slow(size, site)

@@ -389,6 +389,7 @@ pub(crate) fn verdicts(figures: &Figures) -> Words {
         "MiB s",
         "learning",
         "ratio",
+        "ratio of scores",
         "within 3 %",
     ]);
     let figure = |s: &Summary| {
@@ -409,6 +410,7 @@ pub(crate) fn verdicts(figures: &Figures) -> Words {
             figure(&r.other.memory),
             figure(&r.own.memory),
             format!("{:.3}", r.cost.memory),
+            format!("{:.3}", r.cost.score()),
             r.verdict(),
         ]
     });
@@ -603,6 +605,13 @@ pub(crate) mod tests {
         let figures = Figures::of(&results);
         assert!(!figures.rows()[1].is_near());
         assert_eq!(figures.rows()[1].verdict(), "NO");
+        let (head, lines) = verdicts(&figures);
+        let score = head
+            .iter()
+            .position(|h| h == "ratio of scores")
+            .expect("a column");
+        // The root of 1.2 and 51/50.
+        assert_eq!(lines[1][score], "1.106");
         let lines = failures(&figures, &[]);
         assert!(
             lines[0].starts_with("periodic: x 1.200 in time"),

@@ -13,6 +13,13 @@ fn below(state: &mut u64, n: usize) -> usize {
     ((*state >> 33) as usize * n) >> 31
 }
 
+/// Slabs of the class that holds `bytes` which the calling thread has.
+fn slabs_of(bytes: usize) -> u32 {
+    let heap = heap::current().unwrap();
+    // SAFETY: the calling thread's.
+    unsafe { (*heap).classes[Class::of(bytes).number()].slabs }
+}
+
 /// Takes many blocks of 224 bytes, frees seven of eight at random, and replaces what is left at
 /// random `turns` times on average, one block at a time. Returns the slabs before and after.
 fn shrink_and_go_on(turns: usize) -> (u32, u32) {
@@ -23,11 +30,7 @@ fn shrink_and_go_on(turns: usize) -> (u32, u32) {
         // SAFETY: freed below.
         .map(|_| unsafe { api::malloc(BYTES) })
         .collect();
-    let slabs = || {
-        let heap = heap::current().unwrap();
-        // SAFETY: the calling thread's.
-        unsafe { (*heap).classes[Class::of(BYTES).number()].slabs }
-    };
+    let slabs = || slabs_of(BYTES);
     while blocks.len() > LEFT {
         let block = blocks.swap_remove(below(&mut state, blocks.len()));
         // SAFETY: a block in use.
@@ -62,4 +65,102 @@ fn what_a_shrunk_class_goes_on_with_is_gathered_in_few_slabs() {
     // 292 blocks each: 18 would do for what is live.
     assert!(before > 120, "{before}");
     assert!(after < 50, "{before} slabs, and then {after}");
+}
+
+/// Blocks that grow and shrink again, one after the other: what each moves from is free for the next one.
+fn move_to_and_fro() {
+    const BLOCKS: usize = 3_000;
+    let ends = [100u8, 250];
+    // SAFETY: blocks in use, freed below.
+    let mut blocks: Vec<*mut u8> = (0..BLOCKS)
+        .map(|i| unsafe {
+            let block = api::malloc(100).cast::<u8>();
+            block.write_bytes(i as u8, 100);
+            block
+        })
+        .collect();
+    let mut slabs = Vec::new();
+    for turn in 0..6 {
+        let bytes = usize::from(ends[(turn + 1) % 2]);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            // SAFETY: as above; the first 100 bytes were written.
+            unsafe {
+                *block = api::realloc(block.cast(), bytes).cast();
+                assert!((0..100).all(|at| *block.add(at) == i as u8));
+            }
+        }
+        slabs.push(ends.map(|bytes| slabs_of(bytes.into())).iter().sum::<u32>());
+    }
+    // Six of the one class and twelve of the other hold all; those of a turn that were lost would be as many more.
+    assert!(slabs.iter().all(|n| *n < 30), "{slabs:?}");
+    api::check().unwrap();
+    for block in blocks {
+        // SAFETY: as above.
+        unsafe { api::free(block.cast()) };
+    }
+}
+
+#[test]
+fn what_realloc_moves_from_is_free_again() {
+    std::thread::spawn(move_to_and_fro).join().unwrap();
+}
+
+/// With blocks at hand nothing else is asked: what was freed last is taken, and what is moved from can be had next.
+#[test]
+fn realloc_takes_and_leaves_what_is_at_hand() {
+    // SAFETY: each block is in use when it is passed, and freed once.
+    let run = || unsafe {
+        let (small, large) = (api::malloc(100), api::malloc(1000));
+        api::free(large);
+        small.cast::<u8>().write_bytes(7, 100);
+        let moved = api::realloc(small, 1000);
+        assert_eq!(moved, large);
+        assert!((0..100).all(|at| *moved.cast::<u8>().add(at) == 7));
+        let more_than_half = Class::of(1000).size() / 2 + 1;
+        assert_eq!(api::realloc(moved, more_than_half), moved);
+        assert_eq!(api::realloc(moved, 100), small);
+        assert!((0..100).all(|at| *small.cast::<u8>().add(at) == 7));
+        assert_eq!(api::malloc(1000), moved);
+        api::free(small);
+        api::free(moved);
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+/// The block that `block` becomes when it grows to `bytes`, in a thread that has one for as many, and for an eighth more, at
+/// hand.
+unsafe fn grow_at_hand(block: *mut c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's; what is taken is freed.
+    unsafe {
+        for more in [0, bytes / HEADROOM] {
+            api::free(api::malloc(bytes + more));
+        }
+        api::realloc(block, bytes)
+    }
+}
+
+#[test]
+fn what_grows_by_little_gets_headroom_and_a_chain_a_place_to_grow_on() {
+    // SAFETY: each block is in use when it is passed, and freed once.
+    let run = || unsafe {
+        let block = grow_at_hand(api::malloc(1008), 1010);
+        assert_eq!(api::usable_size(block), Class::of(1010 + 126).size());
+        api::free(block);
+        let mut block = api::malloc(1000);
+        for bytes in [1500, 2200, 3300] {
+            block = grow_at_hand(block, bytes);
+            assert_eq!(
+                map::lookup(block as usize).kind(),
+                Kind::Slab(Class::of(bytes))
+            );
+        }
+        let block = api::realloc(block, CHAIN_GROWING_MIN + 1);
+        assert_eq!(map::lookup(block as usize).kind(), Kind::Run);
+        api::free(block);
+        // The first one of a chain does not.
+        let block = api::realloc(api::malloc(1000), CHAIN_GROWING_MIN + 1);
+        assert!(matches!(map::lookup(block as usize).kind(), Kind::Slab(_)));
+        api::free(block);
+    };
+    std::thread::spawn(run).join().unwrap();
 }

@@ -178,6 +178,12 @@ unsafe impl Sync for Heap {}
 pub(crate) struct Look(pub(crate) usize);
 
 impl Look {
+    /// The class of a slab of that heap, if that is what the block is in.
+    #[inline(always)]
+    pub(crate) fn own_class(self) -> Option<Class> {
+        Class::from_number(self.0)
+    }
+
     /// The class of a slab that is another heap's, if that is what the block is in.
     #[inline(always)]
     pub(crate) fn others_class(self) -> Option<Class> {

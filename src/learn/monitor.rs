@@ -141,11 +141,12 @@ pub(crate) struct Holds {
     pub(crate) resident: usize,
 }
 
-/// Notes that `bytes` were taken or given, by a process that `holds` so much.
+/// Notes that `bytes` were taken or given while so much was [`Holds::left_alone`]; now and then looks at what the
+/// process `holds`.
 #[inline]
-pub(crate) fn tick(bytes: usize, holds: Holds) {
+pub(crate) fn tick(bytes: usize, left_alone: usize, holds: fn() -> Holds) {
     if knobs::ELO.get() {
-        note_least(holds.left_alone);
+        note_least(left_alone);
         let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
         if before.is_multiple_of(LOOK_EVERY) {
             look(holds);
@@ -154,9 +155,9 @@ pub(crate) fn tick(bytes: usize, holds: Holds) {
 }
 
 /// Looks at the clock for a thread whose calls are all served at once, so that nothing is noted.
-pub(crate) fn look_anyway(holds: Holds) {
+pub(crate) fn look_anyway(left_alone: usize, holds: fn() -> Holds) {
     if knobs::ELO.get() {
-        note_least(holds.left_alone);
+        note_least(left_alone);
         look(holds);
     }
 }
@@ -209,12 +210,13 @@ fn free_beside() -> usize {
 
 #[cold]
 #[inline(never)]
-fn look(holds: Holds) {
+fn look(holds: fn() -> Holds) {
     let now = os::now_ms();
     if now == LOOKED.swap(now, Relaxed) {
         // The clock is coarse: it has been looked at since it changed.
         return;
     }
+    let holds = holds();
     let free = holds.warm + free_beside();
     // No system call under the lock; often nobody needs it.
     let may_end = now.saturating_sub(BEGAN.load(Relaxed)) >= SHORTEST_MS;
