@@ -67,42 +67,44 @@ fn what_a_shrunk_class_goes_on_with_is_gathered_in_few_slabs() {
     assert!(after < 50, "{before} slabs, and then {after}");
 }
 
-/// Blocks that grow and shrink again, one after the other: what each moves from is free for the next one.
-fn move_to_and_fro() {
-    const BLOCKS: usize = 3_000;
-    let ends = [100u8, 250];
-    // SAFETY: blocks in use, freed below.
-    let mut blocks: Vec<*mut u8> = (0..BLOCKS)
-        .map(|i| unsafe {
+/// Blocks of the class that holds `bytes` which neither the slabs nor the magazines of the calling thread have.
+fn in_use(bytes: usize) -> usize {
+    let class = Class::of(bytes);
+    // SAFETY: the calling thread's.
+    let heap = unsafe { &*heap::current().unwrap() };
+    heap.classes[class.number()].out as usize - heap.in_magazines(class)
+}
+
+/// Whatever the magazine of what is moved from holds: every second block that goes there is moved from, and a full one
+/// takes an odd number.
+#[test]
+fn what_realloc_moves_from_is_free_again() {
+    // SAFETY: blocks in use, each of which is freed once.
+    let run = || unsafe {
+        let take = |i: usize| {
             let block = api::malloc(100).cast::<u8>();
             block.write_bytes(i as u8, 100);
             block
-        })
-        .collect();
-    let mut slabs = Vec::new();
-    for turn in 0..6 {
-        let bytes = usize::from(ends[(turn + 1) % 2]);
-        for (i, block) in blocks.iter_mut().enumerate() {
-            // SAFETY: as above; the first 100 bytes were written.
-            unsafe {
-                *block = api::realloc(block.cast(), bytes).cast();
+        };
+        let mut blocks: Vec<*mut u8> = (0..1000).map(take).collect();
+        let mut moved = Vec::new();
+        while let (Some(block), i) = (blocks.pop(), blocks.len()) {
+            if i % 2 == 0 {
+                api::free(block.cast());
+                api::free(api::malloc(250));
+            } else {
+                let block = api::realloc(block.cast(), 250).cast::<u8>();
                 assert!((0..100).all(|at| *block.add(at) == i as u8));
+                moved.push(block);
             }
+            assert_eq!((in_use(100), in_use(250)), (blocks.len(), moved.len()));
         }
-        slabs.push(ends.map(|bytes| slabs_of(bytes.into())).iter().sum::<u32>());
-    }
-    // Six of the one class and twelve of the other hold all; those of a turn that were lost would be as many more.
-    assert!(slabs.iter().all(|n| *n < 30), "{slabs:?}");
-    api::check().unwrap();
-    for block in blocks {
-        // SAFETY: as above.
-        unsafe { api::free(block.cast()) };
-    }
-}
-
-#[test]
-fn what_realloc_moves_from_is_free_again() {
-    std::thread::spawn(move_to_and_fro).join().unwrap();
+        api::check().unwrap();
+        for block in moved {
+            api::free(block.cast());
+        }
+    };
+    std::thread::spawn(run).join().unwrap();
 }
 
 /// With blocks at hand nothing else is asked: what was freed last is taken, and what is moved from can be had next.

@@ -56,7 +56,7 @@ pub(crate) struct ClassState {
     /// Slabs owned.
     pub(crate) slabs: u32,
     /// Blocks of those slabs that are not in them: in magazines, or the program's.
-    out: u32,
+    pub(crate) out: u32,
     /// Refills from slabs since the last flush, and flushes since the last refill: what changes
     /// `limit` when one turns to the other.
     refills_in_row: u16,
