@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api;
+use crate::os::process::in_child;
 extern crate std;
 use std::vec::Vec;
 
@@ -11,6 +12,16 @@ fn below(state: &mut u64, n: usize) -> usize {
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
     ((*state >> 33) as usize * n) >> 31
+}
+
+/// Runs `f` in a process of its own: other tests look at what the whole process takes.
+fn alone(f: impl FnOnce()) {
+    assert!(in_child(|| {
+        // The first lock of a new process would do it, in the middle.
+        crate::sync::forked();
+        f();
+        true
+    }));
 }
 
 /// Slabs of the class that holds `bytes` which the calling thread has.
@@ -104,7 +115,7 @@ fn what_realloc_moves_from_is_free_again() {
             api::free(block.cast());
         }
     };
-    std::thread::spawn(run).join().unwrap();
+    alone(run);
 }
 
 /// With blocks at hand nothing else is asked: what was freed last is taken, and what is moved from can be had next.
@@ -126,7 +137,7 @@ fn realloc_takes_and_leaves_what_is_at_hand() {
         api::free(small);
         api::free(moved);
     };
-    std::thread::spawn(run).join().unwrap();
+    alone(run);
 }
 
 /// The block that `block` becomes when it grows to `bytes`, in a thread that has one for as many, and for an eighth more, at
@@ -164,5 +175,5 @@ fn what_grows_by_little_gets_headroom_and_a_chain_a_place_to_grow_on() {
         assert!(matches!(map::lookup(block as usize).kind(), Kind::Slab(_)));
         api::free(block);
     };
-    std::thread::spawn(run).join().unwrap();
+    alone(run);
 }

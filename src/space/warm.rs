@@ -309,6 +309,8 @@ mod tests {
                 regret(bytes);
                 EARNED.load(Relaxed)
             };
+            // What the tests of the parent waited for.
+            RELUCTANCE.store(0, Relaxed);
             EARNED.store(0, Relaxed);
             let most = earned_max();
             let all = earn(2 * most) == most;
