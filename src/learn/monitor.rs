@@ -141,12 +141,11 @@ pub(crate) struct Holds {
     pub(crate) resident: usize,
 }
 
-/// Notes that `bytes` were taken or given while so much was [`Holds::left_alone`]; now and then looks at what the
-/// process `holds`.
+/// Notes that `bytes` were taken or given, by a process that `holds` so much.
 #[inline]
-pub(crate) fn tick(bytes: usize, left_alone: usize, holds: fn() -> Holds) {
+pub(crate) fn tick(bytes: usize, holds: Holds) {
     if knobs::ELO.get() {
-        note_least(left_alone);
+        note_least(holds.left_alone);
         let before = OPERATIONS_BY_SIZE[Sizes::bin(bytes)].fetch_add(1, Relaxed);
         if before.is_multiple_of(LOOK_EVERY) {
             look(holds);
@@ -155,9 +154,9 @@ pub(crate) fn tick(bytes: usize, left_alone: usize, holds: fn() -> Holds) {
 }
 
 /// Looks at the clock for a thread whose calls are all served at once, so that nothing is noted.
-pub(crate) fn look_anyway(left_alone: usize, holds: fn() -> Holds) {
+pub(crate) fn look_anyway(holds: Holds) {
     if knobs::ELO.get() {
-        note_least(left_alone);
+        note_least(holds.left_alone);
         look(holds);
     }
 }
@@ -210,13 +209,12 @@ fn free_beside() -> usize {
 
 #[cold]
 #[inline(never)]
-fn look(holds: fn() -> Holds) {
+fn look(holds: Holds) {
     let now = os::now_ms();
     if now == LOOKED.swap(now, Relaxed) {
         // The clock is coarse: it has been looked at since it changed.
         return;
     }
-    let holds = holds();
     let free = holds.warm + free_beside();
     // No system call under the lock; often nobody needs it.
     let may_end = now.saturating_sub(BEGAN.load(Relaxed)) >= SHORTEST_MS;

@@ -194,40 +194,27 @@ pub(crate) fn keep(bytes: isize) {
 /// Notes for the learning layer that `bytes` were taken from here or given back.
 #[inline]
 pub(crate) fn tick(bytes: usize) {
-    note_call();
-    learn::tick(bytes, left_alone(), holds);
+    learn::tick(bytes, holds());
 }
 
 /// Has the learning layer look at what is kept, for a thread that makes no such calls.
 pub(crate) fn look() {
-    note_call();
-    learn::look_anyway(left_alone(), holds);
-}
-
-/// See [`called`].
-#[inline]
-fn note_call() {
-    if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
-        called(os::now_ms(), counted());
-    }
-}
-
-/// What is free and in nobody's front.
-#[inline]
-fn left_alone() -> usize {
-    // Fronts first, for they are charged there first.
-    let fronts = FRONTS.load(Relaxed);
-    (WARM.load(Relaxed).max(0) as usize).saturating_sub(fronts)
+    learn::look_anyway(holds());
 }
 
 /// What there is, now that somebody takes memory or gives some.
 fn holds() -> Holds {
-    let (live, warm) = (LIVE.load(Relaxed), WARM.load(Relaxed));
+    // Fronts first, for they are charged there first.
+    let fronts = FRONTS.load(Relaxed);
+    let (all, warm) = (WARM.load(Relaxed).max(0) as usize, counted());
+    if EARNED.load(Relaxed) != 0 || RELUCTANCE.load(Relaxed) != 0 {
+        called(os::now_ms(), warm);
+    }
     Holds {
-        warm: counted(),
-        left_alone: left_alone(),
-        may_stay: learn::warm_floor().saturating_sub(FRONTS.load(Relaxed).min(fronts_max())),
-        resident: (warm.max(0) + live.max(0)) as usize,
+        warm,
+        left_alone: all.saturating_sub(fronts),
+        may_stay: learn::warm_floor().saturating_sub(fronts.min(fronts_max())),
+        resident: all + LIVE.load(Relaxed).max(0) as usize,
     }
 }
 
