@@ -24,13 +24,6 @@ fn alone(f: impl FnOnce()) {
     }));
 }
 
-/// Slabs of the class that holds `bytes` which the calling thread has.
-fn slabs_of(bytes: usize) -> u32 {
-    let heap = heap::current().unwrap();
-    // SAFETY: the calling thread's.
-    unsafe { (*heap).classes[Class::of(bytes).number()].slabs }
-}
-
 /// Takes many blocks of 224 bytes, frees seven of eight at random, and replaces what is left at
 /// random `turns` times on average, one block at a time. Returns the slabs before and after.
 fn shrink_and_go_on(turns: usize) -> (u32, u32) {
@@ -41,7 +34,11 @@ fn shrink_and_go_on(turns: usize) -> (u32, u32) {
         // SAFETY: freed below.
         .map(|_| unsafe { api::malloc(BYTES) })
         .collect();
-    let slabs = || slabs_of(BYTES);
+    let slabs = || {
+        let heap = heap::current().unwrap();
+        // SAFETY: the calling thread's.
+        unsafe { (*heap).classes[Class::of(BYTES).number()].slabs }
+    };
     while blocks.len() > LEFT {
         let block = blocks.swap_remove(below(&mut state, blocks.len()));
         // SAFETY: a block in use.
