@@ -388,11 +388,8 @@ fn some_heaps(next: &AtomicU32, most: u32) -> (impl ExactSizeIterator<Item = u32
 fn each_front(visit: &mut dyn FnMut(&large::Front)) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let (looks, _) = some_heaps(&NEXT, 1000);
-    // A signal handler may fork meanwhile, and all these be the parent's.
-    let is_here = |number: &u32| *number > INHERITED.load(Relaxed);
     let mine = tls::heap();
     looks
-        .take_while(is_here)
         .chain([HEIR.load(Relaxed)])
         .filter_map(by_number)
         .filter(|heap| !core::ptr::eq(*heap, mine))

@@ -1,7 +1,7 @@
 //! The sum of what call sites have earned: free bytes that stay beyond the warm budget because the like of them was
 //! wanted again, in fronts and in the shelf.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use super::policy;
 use crate::learn;
@@ -51,6 +51,8 @@ impl Sum {
 /// Of all fronts and the shelf. The two are read apart: they bound, and nothing is lost if they are of different times.
 static ALL: AtomicUsize = AtomicUsize::new(0);
 static GROWING: AtomicUsize = AtomicUsize::new(0);
+/// See [`generation`].
+static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Notes that `charge` bytes of the site `key` stay.
 pub(super) fn add(charge: usize, key: u32) {
@@ -74,8 +76,15 @@ pub(super) fn sum() -> Sum {
     }
 }
 
+/// Changes when the sum is made anew, without what vanished threads had: who takes that from their fronts must not take
+/// it off.
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
 /// In the child of a fork: `sum` is what can still be reached.
 pub(super) fn after_fork(sum: Sum) {
+    GENERATION.fetch_add(1, Relaxed);
     ALL.store(sum.all, Relaxed);
     GROWING.store(sum.growing, Relaxed);
 }

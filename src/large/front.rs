@@ -554,7 +554,8 @@ impl Front {
 
     /// Called by any thread but the owner, once in a while, at `now`: if the owner did nothing since a visit longer ago than
     /// any block may wait, it sleeps, and what its sites have earned goes to the shared stores. Returns the bytes.
-    pub(super) fn visit(&self, now: u32) -> usize {
+    /// `generation` is that of the sum when the owner was known to be a thread of this process.
+    pub(super) fn visit(&self, now: u32, generation: u32) -> usize {
         let offered = self.slots.iter().filter(|slot| slot.is_offered()).count();
         if offered == 0 {
             return 0;
@@ -572,7 +573,8 @@ impl Front {
         if learn::since(now, (visited >> 32) as u32) <= LONGEST_PATIENCE_MS {
             return 0;
         }
-        self.slots.iter().map(take_from).sum()
+        let slots = self.slots.iter();
+        slots.map(|slot| take_from(slot, generation)).sum()
     }
 
     /// Hands every block to the shared stores, and adds what was counted to [`gone`].
@@ -620,9 +622,13 @@ impl Front {
 }
 
 /// Takes what is offered in another thread's slot to the shared stores; it has to be earned again to be kept as earned.
-/// Returns the bytes.
-fn take_from(slot: &Slot) -> usize {
+/// Returns the bytes. See [`Front::visit`] for `generation`.
+fn take_from(slot: &Slot, generation: u32) -> usize {
     let inside = sync::inside();
+    // A signal handler may have forked since; a child that does not know that it is one learns of it after this.
+    if earned::generation() != generation {
+        return 0;
+    }
     let Some((at, charge)) = slot.take() else {
         return 0;
     };

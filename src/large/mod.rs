@@ -254,10 +254,11 @@ fn visit_fronts(now: u32, most: usize) -> usize {
     }
     // In the child of a fork, what vanished threads have is not visited.
     drop(sync::inside());
+    let generation = earned::generation();
     let mut bytes = 0;
     each(&mut |front| {
         if bytes < most {
-            bytes += front.visit(now);
+            bytes += front.visit(now, generation);
         }
     });
     if bytes >= most {

@@ -464,6 +464,11 @@ fn what_was_earned_leaves_a_front_when_its_thread_goes_on_with_others() {
     });
 }
 
+/// Another thread looks.
+fn visit(front: &Front, now: u32) -> usize {
+    front.visit(now, earned::generation())
+}
+
 /// What others see of a thread is what it did since somebody looked last.
 #[test]
 fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
@@ -472,22 +477,30 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         let front = front_with_earned_blocks();
         let earned = counts().earned_bytes;
         let there = || front.counts().large_blocks;
-        assert_eq!(front.visit(1000), 0);
-        assert_eq!(front.visit(1000 + LONG - 1), 0);
+        assert_eq!(visit(&front, 1000), 0);
+        assert_eq!(visit(&front, 1000 + LONG - 1), 0);
         // Who took one meanwhile, or gave one back, or has one that is out, waits.
         cycle(&front, 8 << 20, 7);
-        assert_eq!(front.visit(1000 + LONG), 0);
+        assert_eq!(visit(&front, 1000 + LONG), 0);
         let p = take(Some(&front), plain(2 << 20, 8)).unwrap();
-        assert_eq!(front.visit(1000 + 2 * LONG), 0);
+        assert_eq!(visit(&front, 1000 + 2 * LONG), 0);
         free(&front, p);
-        assert_eq!(front.visit(1000 + 3 * LONG), 0);
+        assert_eq!(visit(&front, 1000 + 3 * LONG), 0);
         let p = take(Some(&front), plain(2 << 20, 8)).unwrap();
-        assert_eq!(front.visit(1000 + 4 * LONG), 0);
-        assert_eq!(front.visit(1000 + 5 * LONG - 1), 0);
+        assert_eq!(visit(&front, 1000 + 4 * LONG), 0);
+        assert_eq!(visit(&front, 1000 + 5 * LONG - 1), 0);
         assert_eq!((there(), counts().earned_bytes), (1, earned));
+        // Who is about to take it may be forked: in the child it counts no more.
+        assert!(in_child(|| {
+            crate::sync::forked();
+            let generation = earned::generation();
+            // SAFETY: no other thread exists here.
+            unsafe { after_fork(None) };
+            front.visit(1000 + 5 * LONG, generation) == 0 && there() == 1
+        }));
         // Without credit it does not stay as earned elsewhere.
         shelf::forget_sites();
-        assert_eq!(front.visit(1000 + 5 * LONG), 8 << 20);
+        assert_eq!(visit(&front, 1000 + 5 * LONG), 8 << 20);
         assert_eq!((there(), counts().earned_bytes), (0, 2 << 20));
         // Who has not seen it yet may be forked.
         assert!(in_child(|| {
@@ -504,7 +517,7 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         check_accounts(&front).unwrap();
         retire(&front);
         earn(&front);
-        assert_eq!(front.visit(u32::MAX), 0);
+        assert_eq!(visit(&front, u32::MAX), 0);
         retire(&front);
         check().unwrap();
     });
@@ -576,7 +589,7 @@ fn who_takes_what_others_earned_meets_them_awake() {
             });
             let (mut now, mut taken) = (1000, 0);
             while works.load(Relaxed) {
-                taken += front().visit(now);
+                taken += visit(front(), now);
                 now = now.wrapping_add(LONGEST_PATIENCE_MS + 1) % (1 << 30);
             }
             taken
