@@ -1,5 +1,5 @@
 /*
- * Forks after any instruction of malloc and free, and of a thread's end: the processor stops after
+ * Forks after any instruction of malloc, realloc and free, and of a thread's end: the processor stops after
  * each one, and the signal handler forks at some of them, by _Fork and by fork in turns, while other
  * threads are wherever they are in the allocator. The child goes on in the middle of that call, then
  * uses every tier, frees what threads that it does not have have left, and has its structures checked
@@ -131,16 +131,32 @@ static void end(pid_t process, int expected)
     CHECK(status == expected, "a child ended with %d", status);
 }
 
-/* Steps through one call of malloc or free; forks at a random instruction of it. */
+/* Steps through one call of malloc, realloc or free; forks at a random instruction of it. */
 static void step_through_call(uint64_t *state, unsigned char **blocks, size_t *sizes, size_t count)
 {
     size_t i = next_random(state) % count, all, round;
     size_t size = some_size(state);
+    int resizes = next_random(state) % 3 == 0;
     /* The first time only counts; the number differs a little the second time. */
     for (round = 0, all = 1; round < 2; round++) {
         size_t until = round == 0 ? 0 : 1 + next_random(state) % all;
         child = -1;
-        if (next_random(state) % 2 == 0 || blocks[i] == NULL) {
+        if (resizes) {
+            unsigned char *block = blocks[i];
+            size_t kept = sizes[i] < size ? sizes[i] : size;
+            blocks[i] = NULL;
+            sizes[i] = 0;
+            start_stepping(until);
+            block = (unsigned char *)realloc(block, size);
+            stop_stepping();
+            CHECK(block != NULL, "realloc to %zu", size);
+            CHECK(pattern_holds(block, kept < 100 ? kept : 100, i), "%zu bytes", kept);
+            blocks[i] = block;
+            sizes[i] = size;
+            pattern_fill(blocks[i], size < 100 ? size : 100, i);
+            /* The other way the next time. */
+            size = random_size(state, 2000);
+        } else if (next_random(state) % 2 == 0 || blocks[i] == NULL) {
             unsigned char *block;
             start_stepping(until);
             block = (unsigned char *)malloc(size);
