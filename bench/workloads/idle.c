@@ -1,5 +1,6 @@
-/* What threads keep that have nothing to do. Each serves a request every few milliseconds: takes its blocks, writes to
- * them, and frees them. Then the load goes down: one thread goes on, the others sleep.
+/* What threads keep that have nothing to do, and what it costs them not to. Each serves a request every few
+ * milliseconds: takes its blocks, writes to them, and frees them. Then the load goes down: one thread goes on, the
+ * others sleep.
  *
  *   idle LO HI BLOCKS THREADS MILLISECONDS
  */
@@ -9,6 +10,7 @@ enum { PAUSE_US = 2000, MOST = 4096 };
 
 static size_t lo, hi, blocks;
 static atomic_bool busy = true, wake;
+static atomic_long served;
 
 static void request(rng_t *rng)
 {
@@ -19,6 +21,15 @@ static void request(rng_t *rng)
 	}
 	for (size_t i = 0; i < blocks; i++)
 		free(p[i]);
+	served++;
+}
+
+/* Processor time of this process so far. */
+static double cpu_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 static void *server(void *p)
@@ -48,6 +59,7 @@ int main(int argc, char **argv)
 	for (long i = 0; i < threads; i++)
 		t[i] = start_thread(server, (void *)(i + 1));
 	usleep((useconds_t)(ms * 500));
+	metric("cpu", cpu_us() / (double)served, "us/request");
 	metric("busy", (double)resident() / (1 << 20), "MiB");
 	busy = false;
 	usleep((useconds_t)(ms * 1000));

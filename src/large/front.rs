@@ -20,7 +20,7 @@ use crate::base::{PAGE, SLOT, align_up, knobs};
 use crate::learn;
 use crate::learn::monitor::LONGEST_PATIENCE_MS;
 use crate::space::map::{self, Kind};
-use crate::space::warm;
+use crate::space::{huge, warm};
 use crate::sync;
 
 const PLACES: usize = 16;
@@ -340,8 +340,11 @@ impl Front {
                 return false;
             }
             // Others have it only if this thread does nothing at all, and it may sleep. So a few, or one.
+            let Some(most) = policy::front_earned(charge, huge::HEAPS.load(Relaxed)) else {
+                return false;
+            };
             while let Some(i) = self.oldest_earned(Bound::All)
-                && self.earned().all + charge > policy::FRONT_EARNED
+                && self.earned().all + charge > most
             {
                 self.evict(i);
             }

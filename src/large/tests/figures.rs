@@ -9,7 +9,7 @@ use std::{println, thread};
 
 use super::*;
 use crate::base::SLOT;
-use crate::space::superslab::Slab;
+use crate::space::{huge, superslab::Slab};
 
 fn cycle(front: &Front, bytes: usize, site: usize) {
     let p = take(Some(front), plain(bytes, site)).unwrap();
@@ -434,6 +434,34 @@ fn earn(front: &Front) {
         front.counts().large_blocks == 2 && counts().earned_bytes >= 10 << 20
     });
     assert!(there, "{:?}", counts());
+}
+
+#[test]
+fn what_is_more_than_a_threads_share_is_for_all() {
+    alone(|| {
+        // Of four threads each may keep 4 MiB.
+        huge::HEAPS.store(4, Relaxed);
+        least_strategy();
+        let (front, other) = (new_front(), new_front());
+        let there = (0..20).any(|_| {
+            for _ in 0..6 {
+                cycle(&front, 8 << 20, 7);
+                cycle(&front, 2 << 20, 8);
+            }
+            counts().earned_bytes == 10 << 20
+        });
+        assert!(there, "{:?}", counts());
+        assert_eq!((front.counts().large_blocks, counts().kept_blocks), (1, 1));
+        // Another thread has it without asking the system.
+        let calls = os_calls();
+        let p = take(Some(&other), plain(8 << 20, 7)).unwrap();
+        assert_eq!((os_calls(), counts().kept_blocks), (calls, 0));
+        free(&other, p);
+        assert_eq!((other.counts().large_blocks, counts().kept_blocks), (0, 1));
+        retire(&front);
+        retire(&other);
+        check().unwrap();
+    });
 }
 
 fn half_of_patience() {
