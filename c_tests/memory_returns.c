@@ -199,52 +199,81 @@ static void after_frames(void)
     CHECK(resident_kib() <= REST, "%zu KiB resident long after the last frame of 48 MiB", resident_kib());
 }
 
-/* A request of a worker: two large buffers. */
+/* A request of a worker: two large buffers, and so little that all of it may stay with one of four threads. */
 static void request(void)
 {
-    void *p = launder(malloc(1500000)), *q = launder(malloc(3000000));
+    enum { FIRST = 1200000, SECOND = 1900000 };
+    void *p = launder(malloc(FIRST)), *q = launder(malloc(SECOND));
     CHECK(p != NULL && q != NULL, "large buffers");
-    memset(p, 1, 1500000);
-    memset(q, 1, 3000000);
+    memset(p, 1, FIRST);
+    memset(q, 1, SECOND);
     free(launder(p));
     free(launder(q));
     sleep_ms(2);
 }
 
-static pthread_mutex_t no_work = PTHREAD_MUTEX_INITIALIZER;
-static volatile int is_busy = 1;
+static pthread_mutex_t no_work = PTHREAD_MUTEX_INITIALIZER, turns = PTHREAD_MUTEX_INITIALIZER;
+static volatile int is_busy = 1, takes_turns;
 
 static void *worker(void *unused)
 {
-    while (is_busy)
+    while (is_busy) {
+        if (takes_turns)
+            pthread_mutex_lock(&turns);
         request();
+        if (takes_turns)
+            pthread_mutex_unlock(&turns);
+    }
     /* Until the end. */
     pthread_mutex_lock(&no_work);
     pthread_mutex_unlock(&no_work);
     return unused;
 }
 
-/* What workers take again and again stays with them, but not for as long as they sleep. 72 MiB stayed when
-   nobody else could take it. */
+/* What workers take again and again stays with them, but not for as long as they sleep. 9 MiB stay when nobody else
+   can take it. */
 static void after_workers(void)
 {
-    pthread_t threads[16];
-    size_t i, turn;
+    enum { HELD = 12 * KIB, LESS = 6 * KIB };
+    pthread_t threads[3];
+    size_t i, turn, before;
     pthread_mutex_lock(&no_work);
     for (i = 0; i < COUNT(threads); i++)
         threads[i] = start_thread(worker, NULL);
-    for (turn = 0; turn < 300 || (resident_kib() < 2 * REST && turn < 10000); turn++)
-        sleep_ms(2);
+    for (turn = 0; turn < 300 || (resident_kib() < HELD && turn < 10000); turn++)
+        request();
     is_busy = 0;
     sleep_ms(50);
-    CHECK(resident_kib() >= 3 * REST / 2, "%zu KiB resident when workers have just had work", resident_kib());
+    before = resident_kib();
+    CHECK(before >= HELD, "%zu KiB resident when workers have just had work", before);
     /* One thread still works: some hundred turns, unless it is kept from running. */
-    for (turn = 0; resident_kib() > REST && turn < 10000; turn++)
+    for (turn = 0; resident_kib() > before - LESS && turn < 10000; turn++)
         request();
-    CHECK(resident_kib() <= REST, "%zu KiB resident long after workers had nothing to do", resident_kib());
+    CHECK(resident_kib() <= before - LESS, "%zu KiB resident long after workers had nothing to do, before %zu",
+          resident_kib(), before);
     pthread_mutex_unlock(&no_work);
     for (i = 0; i < COUNT(threads); i++)
         join_thread(threads[i]);
+}
+
+/* Of many threads each has what those had that sleep now. 36 MiB stayed when each kept its own. */
+static void while_workers_take_turns(void)
+{
+    pthread_t threads[16];
+    size_t i, turn, most = 0;
+    takes_turns = 1;
+    for (i = 0; i < COUNT(threads); i++)
+        threads[i] = start_thread(worker, NULL);
+    for (turn = 0; turn < 300; turn++) {
+        pthread_mutex_lock(&turns);
+        request();
+        pthread_mutex_unlock(&turns);
+        most = resident_kib() > most ? resident_kib() : most;
+    }
+    is_busy = 0;
+    for (i = 0; i < COUNT(threads); i++)
+        join_thread(threads[i]);
+    CHECK(most <= REST, "%zu KiB resident while one of %zu threads had work at a time", most, COUNT(threads));
 }
 
 static void after_a_thread(void)
@@ -277,6 +306,7 @@ static void in_child(int which)
         case 8: what_is_idle_goes_back(); break;
         case 9: after_frames(); break;
         case 10: after_workers(); break;
+        case 11: while_workers_take_turns(); break;
         default: again_and_again(); break;
         }
         /* With exit handlers, so that its stats are written, too. */
@@ -289,7 +319,7 @@ static void in_child(int which)
 int main(void)
 {
     int which;
-    for (which = 0; which < 12; which++)
+    for (which = 0; which < 13; which++)
         in_child(which);
     return 0;
 }
