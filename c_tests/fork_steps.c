@@ -131,11 +131,22 @@ static void end(pid_t process, int expected)
     CHECK(status == expected, "a child ended with %d", status);
 }
 
+/* Has a block the size that it had before, or none. */
+static void set_back(unsigned char **blocks, size_t *sizes, size_t i, size_t before)
+{
+    free(blocks[i]);
+    blocks[i] = before > 0 ? (unsigned char *)malloc(before) : NULL;
+    CHECK(before == 0 || blocks[i] != NULL, "malloc(%zu)", before);
+    sizes[i] = before;
+    pattern_fill(blocks[i], before < 100 ? before : 100, i);
+}
+
 /* Steps through one call of malloc, realloc or free; forks at a random instruction of it. */
 static void step_through_call(uint64_t *state, unsigned char **blocks, size_t *sizes, size_t count)
 {
     size_t i = next_random(state) % count, all, round;
     size_t size = some_size(state);
+    size_t before = sizes[i];
     int resizes = next_random(state) % 3 == 0;
     /* The first time only counts; the number differs a little the second time. */
     for (round = 0, all = 1; round < 2; round++) {
@@ -143,7 +154,7 @@ static void step_through_call(uint64_t *state, unsigned char **blocks, size_t *s
         child = -1;
         if (resizes) {
             unsigned char *block = blocks[i];
-            size_t kept = sizes[i] < size ? sizes[i] : size;
+            size_t kept = before < size ? before : size;
             blocks[i] = NULL;
             sizes[i] = 0;
             start_stepping(until);
@@ -154,8 +165,8 @@ static void step_through_call(uint64_t *state, unsigned char **blocks, size_t *s
             blocks[i] = block;
             sizes[i] = size;
             pattern_fill(blocks[i], size < 100 ? size : 100, i);
-            /* The other way the next time. */
-            size = random_size(state, 2000);
+            if (round == 0)
+                set_back(blocks, sizes, i, before);
         } else if (next_random(state) % 2 == 0 || blocks[i] == NULL) {
             unsigned char *block;
             start_stepping(until);

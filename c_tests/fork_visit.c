@@ -9,15 +9,12 @@
 #include "stepping.h"
 
 #define ROUNDS 3
-#define WORKERS 3
+#define WORKERS 4
 #define CHILDREN 60
-/* What each worker takes again and again: so little that all of it may stay with it. */
-#define FIRST 1200000
-#define SECOND 1900000
-/* Less than half of what all of them take. */
-#define EARNED (4 * MIB)
-/* What the main thread takes again and again: less than half of that. */
-#define OWN 1500000
+/* Less than half of what the workers take again and again. */
+#define EARNED (8 * MIB)
+/* What the main thread takes again and again. */
+#define OWN 2000000
 /* Instructions from one fork to the next, on average. */
 #define STRIDE 100
 
@@ -60,9 +57,9 @@ static unsigned char *buffer(size_t size)
 
 static void request(void)
 {
-    unsigned char *p = buffer(FIRST), *q = buffer(SECOND);
-    check_stamp(p, FIRST);
-    check_stamp(q, SECOND);
+    unsigned char *p = buffer(1500000), *q = buffer(3000000);
+    check_stamp(p, 1500000);
+    check_stamp(q, 3000000);
     free(p);
     free(q);
 }

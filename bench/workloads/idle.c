@@ -1,6 +1,6 @@
-/* What threads keep that have nothing to do, and what it costs them not to. Each serves a request every few
- * milliseconds: takes its blocks, writes to them, and frees them. Then the load goes down: one thread goes on, the
- * others sleep.
+/* What threads keep that have nothing to do, and the processor time of a request while they work. Each serves one
+ * every few milliseconds: takes its blocks, writes to them, and frees them. Then the load goes down: one thread goes
+ * on, the others sleep.
  *
  *   idle LO HI BLOCKS THREADS MILLISECONDS
  */
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	for (long i = 0; i < threads; i++)
 		t[i] = start_thread(server, (void *)(i + 1));
 	usleep((useconds_t)(ms * 500));
-	metric("cpu", cpu_us() / (double)served, "us/request");
+	metric("cpu", cpu_us() / (double)(served ? served : 1), "us/request");
 	metric("busy", (double)resident() / (1 << 20), "MiB");
 	busy = false;
 	usleep((useconds_t)(ms * 1000));

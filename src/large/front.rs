@@ -339,15 +339,12 @@ impl Front {
             if charge > slot::CHARGE_MAX {
                 return false;
             }
-            // Others have it only if this thread does nothing at all, and it may sleep. So a few, or one.
-            let Some(most) = policy::front_earned(charge, huge::HEAPS.load(Relaxed)) else {
+            // Others have it only if this thread does nothing at all, and it may sleep.
+            let heaps = huge::HEAPS.load(Relaxed);
+            if heaps > 1 && charge > policy::front_earned(heaps) {
                 return false;
-            };
-            while let Some(i) = self.oldest_earned(Bound::All)
-                && self.earned().all + charge > most
-            {
-                self.evict(i);
             }
+            self.leave_room(charge, heaps);
             while let Some(bound) = Bound::exceeded(charge, block.key()) {
                 let Some(i) = self.oldest_earned(bound) else {
                     return false;
@@ -460,10 +457,11 @@ impl Front {
         }
     }
 
-    /// What lies here beyond what all fronts may keep leaves, for the program has freed much since it came. Earned blocks
-    /// that lay here when somebody looked, and that nobody took since, leave when that was longer ago than they may wait:
-    /// serving does not look at the clock. A place whose block is out for long is given up, too: it has one again when
-    /// the block is freed here, and perhaps another thread has done that. False if it had looked at `now` before.
+    /// What lies here beyond what all fronts may keep, or of what was earned beyond its share, leaves: the program has
+    /// freed much since it came, or has more threads. Earned blocks that lay here when somebody looked, and that nobody
+    /// took since, leave when that was longer ago than they may wait: serving does not look at the clock. A place whose
+    /// block is out for long is given up, too: it has one again when the block is freed here, and perhaps another thread
+    /// has done that. False if it had looked at `now` before.
     pub(super) fn age(&self, now: u32) -> bool {
         if self.has_aged(now) {
             return false;
@@ -488,6 +486,11 @@ impl Front {
                 self.dismiss(i);
             }
         }
+        // There may be more heaps than when it came.
+        let heaps = huge::HEAPS.load(Relaxed);
+        if heaps > 1 {
+            self.leave_room(0, heaps);
+        }
         while self.kept.get() > policy::FRONT_LEAST
             && warm::FRONTS.load(Relaxed) > warm::fronts_max()
             && let Some(i) = self.oldest_unearned()
@@ -495,6 +498,15 @@ impl Front {
             self.evict(i);
         }
         true
+    }
+
+    /// What was earned leaves until `charge` bytes more are what the front of one of `heaps` may keep, if all of it has to.
+    fn leave_room(&self, charge: usize, heaps: usize) {
+        while self.earned().all + charge > policy::front_earned(heaps)
+            && let Some(i) = self.oldest_earned(Bound::All)
+        {
+            self.evict(i);
+        }
     }
 
     /// Whether [`Front::age`] has looked at `now`.

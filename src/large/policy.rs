@@ -22,8 +22,10 @@ pub(super) const RANGES_MAX: usize = 16 << 10;
 const EARNED_FLOOR: usize = 64 << 20;
 /// What of that may be of buffers that grow, or of all where the user has set the floor, in floors of the warm budget.
 const EARNED_FLOORS: usize = 10;
-/// What of the earned bytes fronts keep at most, all together.
-const FRONTS_EARNED: usize = 16 << 20;
+/// What of the earned bytes one front keeps, and all together; see [`front_earned`].
+const FRONT_EARNED: usize = 16 << 20;
+/// See [`FRONT_EARNED`].
+const FRONTS_EARNED: usize = 32 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
 
@@ -53,12 +55,11 @@ fn of_floors(floor: usize) -> usize {
     floor.saturating_mul(EARNED_FLOORS)
 }
 
-/// What of that the front of one thread may keep, of `threads`, if it is to have a block of `charge` bytes: its share, or
-/// `None`. What is more lies where every thread finds it: most of many threads sleep at a time, and those that do not would
-/// fault in anew what these keep. Of a thread that is alone it may be one block of any size.
-pub(super) fn front_earned(charge: usize, threads: usize) -> Option<usize> {
-    let share = FRONTS_EARNED / threads.max(1);
-    (threads <= 1 || charge <= share).then_some(share)
+/// What of the bytes that sites have earned the front of one of `heaps` may keep. The rest lies where every thread finds
+/// it: most of many threads sleep at a time, and those that do not would fault in anew what these keep. Where there is
+/// one heap, it may be one block of any size instead.
+pub(super) fn front_earned(heaps: usize) -> usize {
+    (FRONTS_EARNED / heaps.max(1)).min(FRONT_EARNED)
 }
 
 /// [`earned_max`] of sites of buffers that grow, where `floor` is that of the warm budget. A block of theirs may be of any
@@ -189,14 +190,6 @@ mod tests {
         }
         assert!(bin(7 << SLOT_SHIFT) + 1 == bin(8 << SLOT_SHIFT));
         assert!(bin(1 << 47) < BINS);
-    }
-
-    #[test]
-    fn a_thread_among_others_keeps_its_share() {
-        assert_eq!(front_earned(128 << 20, 1), Some(FRONTS_EARNED));
-        assert_eq!(front_earned(8 << 20, 2), Some(8 << 20));
-        assert_eq!(front_earned((8 << 20) + 1, 2), None);
-        assert_eq!(front_earned(2 << 20, 0), Some(FRONTS_EARNED));
     }
 
     #[test]
