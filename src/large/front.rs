@@ -488,7 +488,7 @@ impl Front {
         }
         // There may be more heaps than when it came.
         let heaps = huge::HEAPS.load(Relaxed);
-        if heaps > 1 {
+        if heaps > 1 && self.places.iter().any(|place| place.earned.get()) {
             self.leave_room(0, heaps);
         }
         while self.kept.get() > policy::FRONT_LEAST
