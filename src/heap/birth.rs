@@ -91,12 +91,11 @@ fn count() -> u32 {
 }
 
 fn make(registry: &mut Registry) -> Option<*mut Heap> {
-    if registry.count == 0 {
-        remote::set_finder(queue_of);
-        pool::set_nobody_delivers(nobody_delivers);
-        learn::monitor::set_free_beside(free_beside);
-        large::set_each_front(each_front);
-    }
+    // Each time: the child of a fork may have been made in the middle of the first.
+    remote::set_finder(queue_of);
+    pool::set_nobody_delivers(nobody_delivers);
+    learn::monitor::set_free_beside(free_beside);
+    large::set_each_front(each_front);
     // Again if memory was too short the last time.
     os::process::watch();
     let number = registry.count + 1;
@@ -207,8 +206,15 @@ fn first(now: *mut Heap) -> Option<*mut Heap> {
     let key = key()?;
     let heap = take()?;
     tls::set_heap(heap);
-    // SAFETY: the key is ours. For a key of 32 or more this may call calloc, which finds the heap.
-    let set = unsafe { libc::pthread_setspecific(key, heap.cast()) } == 0;
+    // SAFETY: the key is ours. For a key of 32 or more this may call calloc, which finds the heap, and sets errno if
+    // memory is short: what it fails in is not what the program asked for.
+    let set = unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let set = libc::pthread_setspecific(key, heap.cast()) == 0;
+        *errno = before;
+        set
+    };
     if !set {
         // SAFETY: the heap is this thread's.
         unsafe { retire(heap) };
@@ -235,7 +241,8 @@ pub(super) unsafe fn retire(heap: *mut Heap) {
         tls::set_heap(&raw const GONE);
         empty(&mut *heap);
         let mut registry = REGISTRY.lock();
-        registry.taken -= 1;
+        // A child that a signal handler forked here has not counted it.
+        registry.taken = registry.taken.saturating_sub(1);
         huge::HEAPS.store(registry.taken as usize, Relaxed);
         (*heap).next = registry.free;
         registry.free = heap;

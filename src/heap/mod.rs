@@ -390,6 +390,7 @@ impl Heap {
 
     /// Checks the invariants of what this heap owns. Its own thread calls this.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.outbox.check()?;
         let (mut stacked, mut pinned) = (0, 0);
         for (number, info) in CLASSES.iter().enumerate().skip(1) {
             let state = &self.classes[number];

@@ -55,6 +55,14 @@ impl Outbox {
         self.adds != 0 && (self.adds >= ADDS / 2 || size > 1024)
     }
 
+    /// Whether what it says of itself is so.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.is_empty() && self.masks.iter().any(|mask| *mask != 0) {
+            return Err("an outbox that says that it is empty is not");
+        }
+        Ok(())
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
@@ -81,7 +89,6 @@ impl Outbox {
     /// # Safety
     /// The block is in use, in `slab`, and is freed with this.
     pub(super) unsafe fn add_slow(&mut self, slab: *mut Slab, word: *const AtomicU64, bit: u64) {
-        self.adds += 1;
         let at = (word as usize / 8) % LEN;
         // SAFETY: what was added and not delivered.
         unsafe {
@@ -97,6 +104,7 @@ impl Outbox {
                 report((Misuse::DoubleFree, remote::block_of(slab, word, bit)));
             }
             self.masks[at] |= bit;
+            self.adds += 1;
             if self.adds >= ADDS {
                 self.flush();
             }

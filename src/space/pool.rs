@@ -771,6 +771,18 @@ pub(crate) fn check() -> Result<(), &'static str> {
                 ss = (*ss).next;
             }
         }
+        let (mut ss, mut later, mut count) = (pool.last, null_mut(), 0);
+        while !ss.is_null() {
+            if (*ss).later != later {
+                return Err("the list of all SuperSlabs is not linked both ways");
+            }
+            later = ss;
+            ss = (*ss).earlier;
+            count += 1;
+        }
+        if count != pool.count {
+            return Err("the list of all SuperSlabs is not as long as it should be");
+        }
         pool.check_queue()
     }
 }
@@ -810,8 +822,11 @@ pub(crate) unsafe fn after_fork() -> isize {
     unsafe {
         POOL.recover(|pool| {
             let last = pool.last;
-            let (mut ss, mut count) = (last, 0);
+            let (mut ss, mut later, mut count) = (last, null_mut(), 0);
             while !ss.is_null() {
+                // By `earlier` it is whole at each moment; that way alone.
+                (*ss).later = later;
+                later = ss;
                 // Slots that come back later start new lists.
                 (*ss).free = 0;
                 (*ss).dirty = 0;
