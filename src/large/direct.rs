@@ -94,6 +94,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
     };
     let mut mapped = policy::mapped(wish);
     let align = align.max(SLOT);
+    let zeroed = if zero { flag::ZEROED } else { 0 };
     match shelf::take(need, mapped, align, key, zero)? {
         Found::Kept(n) => {
             let record = records::get(n)?;
@@ -118,7 +119,15 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 unsafe { clear(record, need) };
             }
             let touched = record.touched();
-            let p = publish(n, record, record.address(), record.mapped(), need, key, 0);
+            let p = publish(
+                n,
+                record,
+                record.address(),
+                record.mapped(),
+                need,
+                key,
+                zeroed,
+            );
             match p {
                 Some(_) => record.set_touched(touched.max(need)),
                 None => shelf::keep_range(n, record),
@@ -168,7 +177,15 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             } else if populate {
                 os::populate(start, need);
             }
-            let p = publish(n, record, start.as_ptr() as usize, mapped, need, key, huge);
+            let p = publish(
+                n,
+                record,
+                start.as_ptr() as usize,
+                mapped,
+                need,
+                key,
+                huge | zeroed,
+            );
             if p.is_some() {
                 record.set_charge(unproven);
             } else {
@@ -245,7 +262,8 @@ fn look(record: &Record) -> Density {
     for i in 0..LOOKS {
         let at = record.address() + (i * 2 + 1) * pages / (LOOKS * 2) * PAGE;
         if record.has(flag::HUGE) {
-            // A huge page is resident as a whole; one that was never written is zero.
+            // A huge page is resident as a whole; one that was never written is zero. (So is one to which zeros were
+            // written: `shelf::give` doubts it.)
             // SAFETY: the page is in the block, which is nobody's but ours now.
             let words = unsafe { &*(at as *const [u64; PAGE / 8]) };
             touched += words.iter().any(|word| *word != 0) as usize;

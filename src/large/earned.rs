@@ -119,7 +119,8 @@ impl Bound {
             Self::Growing => (&GROWING, policy::growing_max(live, learn::warm_floor())),
         };
         match sum.load(Relaxed) {
-            0 => bytes <= warm::of_limit(policy::EARNED_BLOCK),
+            // One block may be more, unless the user has said how much.
+            0 if learn::users_floor().is_none() => bytes <= warm::of_limit(policy::EARNED_BLOCK),
             sum => sum + bytes <= warm::of_limit(most),
         }
     }

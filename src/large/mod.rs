@@ -178,8 +178,9 @@ unsafe fn give_shared(p: NonNull<u8>, block: Block) {
 /// Gives kept memory back, oldest first, until the budget is met, and of what was earned what is too much or has waited
 /// for too long.
 fn balance() {
-    pool::meet_budget();
+    // What leaves the fronts of threads that sleep may stay in the budget, if there is room.
     let_go(usize::MAX);
+    pool::meet_budget();
 }
 
 /// What of the warm budget is kept here.
@@ -200,7 +201,7 @@ fn oldest() -> Option<u32> {
 fn give_oldest() -> bool {
     let oldest = oldest();
     if oldest.is_some() && oldest == runs::oldest() {
-        return runs::purge_oldest();
+        return runs::purge_oldest(now());
     }
     let mapping = shelf::evict_oldest();
     if let Some((n, record)) = mapping {
@@ -216,7 +217,7 @@ fn let_go(most: usize) {
     }
     let mut bytes = visit_fronts(now(), most);
     while bytes < most
-        && let Some((n, record)) = shelf::evict_earned(false)
+        && let Some((n, record)) = shelf::evict_earned()
     {
         bytes += record.touched();
         direct::release(n, record);
@@ -275,9 +276,9 @@ pub(crate) fn look_for_idle(front: &Front) {
     let now = now();
     front.age(now);
     runs::lapse(now);
+    let_go(AT_ONCE);
     // It may be less by now.
     pool::meet_budget();
-    let_go(AT_ONCE);
 }
 
 /// A thread whose large blocks all come from its front calls nothing else here: what it has kept of a time before would
@@ -353,13 +354,11 @@ pub(crate) fn retire(front: &Front) {
     balance();
 }
 
-/// Gives everything that is kept back, except for what lies in fronts.
+/// Gives everything that is kept back, except for what lies in fronts: the program wants it, or has no other memory. Nobody
+/// learns from what is missed then.
 pub(crate) fn trim() {
     runs::trim();
-    while let Some((n, record)) = shelf::evict_oldest() {
-        direct::release(n, record);
-    }
-    while let Some((n, record)) = shelf::evict_earned(true) {
+    while let Some((n, record)) = shelf::take_any() {
         direct::release(n, record);
     }
     direct::release_ranges(usize::MAX);

@@ -54,6 +54,8 @@ impl Ranges {
     fn pull(&mut self, n: u32, record: &Record) {
         self.bins.remove(n, record);
         self.count -= 1;
+        // First: its next owner tags it before it is live, and who looks for neighbours must not find a range then.
+        record.set_state(State::Leaving);
         tag(record.address(), Entry::FOREIGN);
         tag(record.address() + record.mapped() - SLOT, Entry::FOREIGN);
     }

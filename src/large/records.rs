@@ -59,6 +59,8 @@ pub(super) mod flag {
     pub(crate) const LENT: u32 = 64;
     /// It was kept as earned although its site had no credit, because it had been before: none comes back with it.
     pub(crate) const CARRIED: u32 = 128;
+    /// It was taken fresh, as zeros: unless its site is dense, no kept block would have served.
+    pub(crate) const ZEROED: u32 = 256;
 }
 
 /// A range of addresses.
@@ -118,7 +120,8 @@ fields! {
     stamp set_stamp u32;
 }
 
-const FLAG_BITS: u32 = 8;
+const FLAG_BITS: u32 = 9;
+const _: () = assert!(flag::ZEROED >> FLAG_BITS == 0);
 
 impl Record {
     /// Whose it is.
@@ -405,6 +408,6 @@ mod tests {
         assert_eq!(record.charge(), 4 * SLOT);
         assert!(record.has(flag::EARNED) && !record.has(flag::HUGE));
         record.set_charge(usize::MAX);
-        assert!(record.charge() >= 1 << 39 && record.has(flag::EARNED));
+        assert!(record.charge() >= (1 << 39) - SLOT && record.has(flag::EARNED));
     }
 }

@@ -19,7 +19,7 @@ use super::word::{State, Word, WordCell};
 use super::{Misuse, audit, lent, now};
 use crate::base::size::SLOT_PAGES;
 use crate::base::{PAGE, SUPERSLAB};
-use crate::learn;
+use crate::learn::{self, monitor::LONGEST_PATIENCE_MS};
 use crate::space::warm;
 use crate::sync::Lock;
 
@@ -239,9 +239,8 @@ pub(super) fn oldest() -> Option<u32> {
     unsafe { runs.oldest.as_ref().map(|h| h.stamp) }
 }
 
-/// Gives the oldest SuperSlab's warm pages back. False when there are none.
-pub(super) fn purge_oldest() -> bool {
-    let now = now();
+/// Gives the oldest SuperSlab's warm pages back, at `now` as far as anybody misses them. False when there are none.
+pub(super) fn purge_oldest(now: u32) -> bool {
     let mut runs = RUNS.lock();
     let h = runs.oldest;
     // SAFETY: the lock is held; the queue holds headers.
@@ -268,7 +267,8 @@ pub(super) fn trim() {
         runs.earned = 0;
         runs.recharge();
     }
-    while purge_oldest() {}
+    // Too long ago to be missed.
+    while purge_oldest(now().wrapping_sub(LONGEST_PATIENCE_MS + 1)) {}
     let mut runs = RUNS.lock();
     // That was no decision of ours.
     runs.shrunk = 0;

@@ -47,6 +47,9 @@ pub(super) struct Shelf {
     pub(super) unproven: usize,
     /// See `unproven`.
     pub(super) distrust: bool,
+    /// The site and the size class whose block on huge pages held hardly anything but zeros, or none. They may have been
+    /// written: its next one, on small pages, will tell, and until then there are no bets.
+    doubted: Option<(u32, usize)>,
     /// Looks at freed blocks that had been touched all over.
     dense_looks: u32,
 }
@@ -64,6 +67,7 @@ static SHELF: Lock<Shelf> = Lock::new(Shelf {
     earned_sum: Sum::NONE,
     unproven: 0,
     distrust: false,
+    doubted: None,
     dense_looks: 0,
 });
 
@@ -164,7 +168,7 @@ impl Shelf {
         record.set_state(State::Leaving);
     }
 
-    fn evict(&mut self, n: u32, now: u32) -> Option<(u32, &'static Record)> {
+    fn take_out(&mut self, n: u32) -> Option<(u32, &'static Record)> {
         let record = records::get(n).filter(|_| n != 0)?;
         self.remove(n, record);
         if record.has(flag::WHALE) {
@@ -172,6 +176,12 @@ impl Shelf {
         } else {
             self.big.evictions += 1
         }
+        Some((n, record))
+    }
+
+    /// As [`Self::take_out`], because it is too much: its site may miss it.
+    fn evict(&mut self, n: u32, now: u32) -> Option<(u32, &'static Record)> {
+        let (n, record) = self.take_out(n)?;
         let site = self
             .sites
             .at(record.key(), sites::bin(record.key(), record.mapped()));
@@ -186,6 +196,10 @@ impl Shelf {
 
     /// Notes how densely a freed block of a site was touched.
     fn looked(&mut self, key: u32, bin: usize, density: Density) {
+        if self.doubted == Some((key, bin)) {
+            self.doubted = None;
+            self.distrust |= density == Density::Sparse;
+        }
         let site = self.sites.at(key, bin);
         site.looked(density);
         sites::note_density(key, bin, site.density);
@@ -236,6 +250,7 @@ pub(super) fn take(
         let returns = record.has(flag::EARNED) && !record.has(flag::CARRIED);
         shelf.sites.at(key, bin).hit(now, returns);
         record.put(flag::REUSED, true);
+        record.put(flag::ZEROED, false);
         record.set_stamp(now);
         record.set_key(key);
         return Some(Found::Kept(n));
@@ -278,6 +293,7 @@ pub(super) fn take(
         && !growing
         && !zero
         && !shelf.distrust
+        && shelf.doubted.is_none()
         && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
     {
         huge = flag::HUGE | flag::UNPROVEN;
@@ -408,12 +424,15 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     if record.has(flag::UNPROVEN) {
         record.put(flag::UNPROVEN, false);
         shelf.unproven = shelf.unproven.saturating_sub(record.charge());
-        shelf.distrust |= looked == Some(Density::Sparse);
     }
     if let Some(density) = looked {
-        shelf.looked(key, bin, density);
-        let dense = u32::from(density == Density::Dense);
-        shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
+        if density == Density::Sparse && record.has(flag::HUGE) {
+            shelf.doubted = Some((key, bin));
+        } else {
+            shelf.looked(key, bin, density);
+            let dense = u32::from(density == Density::Dense);
+            shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
+        }
     }
     let growing = policy::is_growing(key);
     let site = shelf.sites.at(key, bin);
@@ -449,8 +468,11 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         && !record.has(flag::HUGE)
         && mapped >= policy::WHALE_MIN
         && knobs::THP.get();
+    // The next one would not be served either.
+    let useless = record.has(flag::ZEROED) && density(shelf.sites.at(key, bin)) != Density::Dense;
     let kept = enabled
         && !grows_up
+        && !useless
         && (earned
             || if room {
                 charge <= budget
@@ -463,7 +485,7 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         }
         record.put(flag::CARRIED, carried);
         shelf.insert(n, record, whale, earned, charge, now);
-    } else if worth_keeping {
+    } else if worth_keeping && !useless {
         shelf.sites.at(key, bin).gave_back(now);
     }
     kept
@@ -486,17 +508,28 @@ pub(super) fn evict_oldest() -> Option<(u32, &'static Record)> {
 /// Earned blocks that one look takes, from the oldest on.
 const EARNED_LOOKS: usize = 16;
 
-/// Takes an earned block out that has waited too long, or is too much (or just any), for the
-/// caller to give back.
-pub(super) fn evict_earned(any: bool) -> Option<(u32, &'static Record)> {
+/// Takes any block out, for the caller to give back because the program wants that: what it takes again soon was not
+/// given back too early.
+pub(super) fn take_any() -> Option<(u32, &'static Record)> {
+    let mut shelf = SHELF.lock();
+    let n = match shelf.warm.head() {
+        0 => shelf.earned.head(),
+        n => n,
+    };
+    shelf.take_out(n)
+}
+
+/// Takes an earned block out that has waited too long, or is too much, for the caller to give back.
+pub(super) fn evict_earned() -> Option<(u32, &'static Record)> {
     if earned::sum() == Sum::NONE {
         return None;
     }
     let now = now();
     let mut shelf = SHELF.lock();
     let oldest = shelf.earned.head();
-    let alone = List::next(oldest, By::Age) == 0;
-    if any || (!alone && !Bound::All.fits(0)) {
+    // One may be more, unless the user has said how much.
+    let alone = List::next(oldest, By::Age) == 0 && learn::users_floor().is_none();
+    if !alone && !Bound::All.fits(0) {
         return shelf.evict(oldest, now);
     }
     let grown = !Bound::Growing.fits(0);
@@ -596,6 +629,7 @@ pub(super) fn forget_sites() {
     let mut shelf = SHELF.lock();
     shelf.sites = Sites::NEW;
     shelf.distrust = false;
+    shelf.doubted = None;
     shelf.unproven = 0;
     shelf.dense_looks = 0;
 }
@@ -637,7 +671,7 @@ mod tests {
             let (Some(plain), Some(first), Some(second)) = (mapping(), mapping(), mapping()) else {
                 return false;
             };
-            let gone = || evict_earned(false).map(|(n, _)| n);
+            let gone = || evict_earned().map(|(n, _)| n);
             earned(plain, 2, 8 << 20);
             earned(first, 3, 8 << 20);
             let alone = gone().is_none();
@@ -663,7 +697,7 @@ mod tests {
             sleep(Duration::from_millis(
                 u64::from(learn::patience_huge_ms(4 << 20)) + 20,
             ));
-            let mut gone = core::iter::from_fn(|| evict_earned(false)).map(|(n, _)| n);
+            let mut gone = core::iter::from_fn(evict_earned).map(|(n, _)| n);
             gone.any(|n| n == huge)
         }));
     }

@@ -11,7 +11,8 @@ const FREE: u8 = 1;
 const LIMITED: u8 = 2;
 
 /// Whether this process may map only so much (`RLIMIT_AS`, `RLIMIT_DATA`), or the system counts what is mapped as if it
-/// were used (`vm.overcommit_memory` 2), when it was first asked for.
+/// were used (`vm.overcommit_memory` 2), when it was first asked for; or it has locked pages (`mlockall`), as far as some
+/// were refused when they were to be given back.
 pub(crate) fn addresses_are_limited() -> bool {
     match KNOWN.load(Relaxed) {
         UNKNOWN => look(),
@@ -38,6 +39,11 @@ fn look() -> bool {
             .is_some_and(|text| text.first() == Some(&b'2'));
     KNOWN.store(if limited { LIMITED } else { FREE }, Relaxed);
     limited
+}
+
+/// Notes that pages could not be given back: where a process locks all that it maps, addresses are memory.
+pub(super) fn pages_are_locked() {
+    KNOWN.store(LIMITED, Relaxed);
 }
 
 /// Forgets it, for tests that set limits.

@@ -11,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod process;
 mod refused;
 mod sys;
+mod vdso;
 
 pub(crate) use cgroup::memory_limit;
 pub(crate) use fatal::misuse;
@@ -333,6 +334,8 @@ pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     let done = advise(Call::Purge, start, bytes, libc::MADV_DONTNEED);
     if done {
         PURGED_BYTES.fetch_add(bytes as u64, Relaxed);
+    } else {
+        limits::pages_are_locked();
     }
     done
 }
@@ -440,46 +443,22 @@ pub(crate) fn yield_now() {
     unsafe { sys::call3(libc::SYS_sched_yield, 0, 0, 0) };
 }
 
-/// Milliseconds of a clock that never goes back. About 4 ms coarse, through the vDSO's page where
-/// libc has it: a policy's clock, not a measuring one.
+/// Milliseconds of a clock that never goes back. About 4 ms coarse: a policy's clock, not a measuring one.
 pub(crate) fn now_ms() -> u64 {
-    let t = clock(libc::CLOCK_MONOTONIC_COARSE);
+    let t = vdso::clock(libc::CLOCK_MONOTONIC_COARSE);
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
 }
 
 /// Nanoseconds of a clock that never goes back: for measuring.
 pub(crate) fn now_ns() -> u64 {
-    let t = clock(libc::CLOCK_MONOTONIC);
+    let t = vdso::clock(libc::CLOCK_MONOTONIC);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
 /// Nanoseconds of processor time that the process has used.
 pub(crate) fn process_ns() -> u64 {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the kernel writes the time. Not by libc, which would set errno where this is forbidden.
-    unsafe {
-        sys::call3(
-            libc::SYS_clock_gettime,
-            libc::CLOCK_PROCESS_CPUTIME_ID as usize,
-            &raw mut t as usize,
-            0,
-        );
-    }
+    let t = vdso::by_system_call(libc::CLOCK_PROCESS_CPUTIME_ID);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
-
-fn clock(id: libc::clockid_t) -> libc::timespec {
-    let mut t = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: clock_gettime of libc reads the vDSO, takes no lock and allocates nothing; it sets
-    // errno only on failure, and these clocks exist on every kernel that we run on.
-    unsafe { libc::clock_gettime(id, &mut t) };
-    t
 }
 
 /// Writes all of `bytes` to a descriptor; gives up at the first error.
@@ -508,6 +487,36 @@ pub(crate) fn create(path: &[u8]) -> Option<i32> {
     debug_assert_eq!(path.last(), Some(&0));
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
     open(path, flags)
+}
+
+/// The device and file behind a descriptor, if it is open.
+pub(crate) fn identity(fd: i32) -> Option<(u64, u64)> {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes a stat, whose layout is libc's on this architecture.
+    let result = unsafe { sys::call3(libc::SYS_fstat, fd as usize, stat.as_mut_ptr() as usize, 0) };
+    // SAFETY: it was written if the call succeeded.
+    (result == 0).then(|| unsafe { (stat.assume_init_ref().st_dev, stat.assume_init_ref().st_ino) })
+}
+
+/// Whether nothing has that name, or a regular file, which another one may replace; `path` ends with NUL.
+pub(crate) fn is_file_or_nothing(path: &[u8]) -> bool {
+    debug_assert_eq!(path.last(), Some(&0));
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the path is NUL-terminated, and the kernel writes a stat, whose layout is libc's on this architecture.
+    let result = unsafe {
+        sys::call4(
+            libc::SYS_newfstatat,
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            stat.as_mut_ptr() as usize,
+            libc::AT_SYMLINK_NOFOLLOW as usize,
+        )
+    };
+    match result {
+        // SAFETY: it was written.
+        0 => unsafe { stat.assume_init_ref() }.st_mode & libc::S_IFMT == libc::S_IFREG,
+        error => error == -(libc::ENOENT as isize),
+    }
 }
 
 /// Creates a file for writing in place of what has that name, which is not written to if it is a link; `path` ends with

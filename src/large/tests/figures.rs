@@ -68,6 +68,68 @@ fn sparse_sites_never_get_huge_pages() {
 }
 
 #[test]
+fn zeros_that_were_written_are_not_taken_for_pages_that_were_not() {
+    alone(|| {
+        let bytes = 8 << 20;
+        // Whether the block that a site takes next is on huge pages; so many bytes of it are set to `value`.
+        let is_huge = |site: usize, touched: usize, value: u8| {
+            let p = take(None, plain(bytes, site)).unwrap();
+            // SAFETY: the block is as long.
+            unsafe { p.write_bytes(value, touched) };
+            let Block::Mapping(_, record) = block_at(p) else {
+                panic!("a run of {bytes} bytes");
+            };
+            let huge = record.has(records::flag::HUGE);
+            free_shared(p);
+            trim();
+            huge
+        };
+        // One that clears its blocks: the first look says nothing, and stops bets on others until the second.
+        assert!(is_huge(1, bytes, 0));
+        assert!(!is_huge(2, bytes, 1));
+        assert!(!is_huge(1, bytes, 0));
+        assert!(is_huge(1, bytes, 0) && is_huge(1, bytes, 0));
+        assert!(is_huge(2, bytes, 1) && is_huge(3, bytes, 1));
+        // And one that does not touch them: nobody is trusted any more.
+        assert!(is_huge(4, PAGE, 1));
+        assert!(!is_huge(4, PAGE, 1) && !is_huge(4, bytes, 1));
+        assert!(!is_huge(5, bytes, 1) && is_huge(5, bytes, 1));
+        check().unwrap();
+    });
+}
+
+#[test]
+fn who_takes_zeros_and_touches_little_keeps_nothing_that_would_not_serve() {
+    alone(|| {
+        let (bytes, turns) = (2 << 20, 20);
+        let request = Request {
+            zero: true,
+            ..plain(bytes, 1)
+        };
+        let mut most = 0;
+        for turn in 0..turns {
+            let p = take(None, request).unwrap();
+            touch(p, PAGE);
+            free_shared(p);
+            if turn > 0 {
+                most = most.max(counts().kept_bytes);
+            }
+        }
+        assert_eq!(most, 0);
+        // Who touches all of them has them kept.
+        let request = Request { site: 2, ..request };
+        for _ in 0..3 {
+            let p = take(None, request).unwrap();
+            touch(p, bytes);
+            free_shared(p);
+        }
+        assert!(counts().kept_bytes >= bytes);
+        trim();
+        check().unwrap();
+    });
+}
+
+#[test]
 fn a_buffer_that_outgrew_runs_has_huge_pages_from_the_start_if_its_site_fills_them() {
     alone(|| {
         let front = new_front();
@@ -467,6 +529,21 @@ fn what_is_more_than_a_threads_share_is_for_all() {
         assert!(front.totals().1.all <= 4 << 20, "{:?}", counts());
         retire(&front);
         retire(&other);
+        check().unwrap();
+    });
+}
+
+#[test]
+fn who_says_how_much_may_stay_is_not_overruled_by_one_block() {
+    alone(|| {
+        crate::learn::strategy::USERS_FLOOR.store(0, Relaxed);
+        warm::PERCENT.store(0, Relaxed);
+        let front = new_front();
+        for _ in 0..20 {
+            cycle(&front, 24 << 20, 7);
+            assert_eq!(counts().kept_bytes + front.totals().1.all, 0);
+        }
+        retire(&front);
         check().unwrap();
     });
 }

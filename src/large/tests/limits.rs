@@ -4,6 +4,7 @@ use std::thread;
 use std::vec::Vec;
 
 use super::*;
+use crate::base::SLOT;
 
 fn at(p: NonNull<u8>, offset: usize) -> NonNull<u8> {
     // SAFETY: stays in the block.
@@ -177,6 +178,34 @@ fn a_million_mappings_are_few_areas() {
         let maps = std::fs::read("/proc/self/maps").unwrap();
         let after = maps.iter().filter(|b| **b == b'\n').count();
         assert!(after < 2000, "{after} areas");
+    });
+}
+
+#[test]
+fn a_range_that_was_taken_is_nobodys_neighbour() {
+    alone(|| {
+        let request = plain(2 << 20, 1);
+        let blocks: Vec<_> = (0..=policy::RANGES_MAX)
+            .map(|_| take(None, request).unwrap())
+            .collect();
+        let bytes = policy::mapped(request.bytes);
+        free_shared(blocks[blocks.len() / 2]);
+        trim();
+        let found = shelf::take(bytes, bytes, SLOT, 2, false);
+        let Some(direct::Found::Range(n)) = found else {
+            panic!("no range is kept");
+        };
+        // Before it is live, too: between the two its new owner has tagged it.
+        let record = records::get(n).unwrap();
+        assert!(record.state() == records::State::Leaving);
+        shelf::keep_range(n, record);
+        for (i, p) in blocks.iter().enumerate() {
+            if i != blocks.len() / 2 {
+                free_shared(*p);
+            }
+        }
+        trim();
+        check().unwrap();
     });
 }
 
