@@ -57,7 +57,8 @@ void cfree(void *ptr) HAK_NOTHROW;
 #endif
 
 /**
- * A call site that takes blocks of more than 32 KiB, and what has been learned of it.
+ * A call site that takes blocks of more than 32 KiB (buffers that realloc grows: of 4 or 8 KiB), and what has been
+ * learned of it.
  */
 struct hak_site {
     /**

@@ -726,8 +726,18 @@ pub unsafe fn trim(pad: usize) -> bool {
     os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed) > before
 }
 
-/// What is done once for the process: read the environment, be told of forks. Called by the
-/// constructor of the library; allocating earlier is fine.
+// The first malloc may well come earlier, and needs none of this: what happens here is what the environment and the
+// handlers at fork and exit are for. (Unit tests say themselves what is switched on.)
+#[cfg(not(any(test, loom)))]
+ctor::declarative::ctor! {
+    #[ctor(unsafe)]
+    fn init() {
+        init_process();
+    }
+}
+
+/// What is done once for the process: read the environment, be told of forks. Called by a constructor, in a Rust
+/// program as in the library; allocating earlier is fine.
 pub fn init_process() {
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.swap(true, Relaxed) {

@@ -420,7 +420,8 @@ pub unsafe extern "C" fn hak_policy_json(buffer: *mut c_char, size: usize) -> us
     unsafe { text_into(buffer, size, observe::write_policy_json) }
 }
 
-/// A call site that takes blocks of more than 32 KiB, and what has been learned of it.
+/// A call site that takes blocks of more than 32 KiB (buffers that realloc grows: of 4 or 8 KiB), and what has been
+/// learned of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct hak_site {

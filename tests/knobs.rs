@@ -4,6 +4,7 @@
 //! `RENEW=1 cargo test --test knobs` renews docs/knobs.md.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -22,7 +23,6 @@ fn program() {
     let Some(how) = std::env::var_os(CHILD) else {
         return;
     };
-    hakmem::api::init_process();
     let mut kept: Vec<Vec<u8>> = (0..1000).map(|_| Vec::with_capacity(1000)).collect();
     kept.extend((0..10).map(|_| Vec::with_capacity(200_000)));
     kept.extend((0..3).map(|_| vec![1; 5 << 20]));
@@ -37,7 +37,29 @@ fn program() {
     if how == "policy" {
         eprint!("{}", policy());
     }
-    while how == "windows" && number(&json_of(&policy()), "windows") < 2 {
+    if how == "windows" {
+        go_through_windows();
+    }
+    if how == "close stderr" {
+        // SAFETY: nobody in this process needs it any more.
+        unsafe { libc::close(2) };
+    }
+    if let Some(path) = how.to_str().and_then(|how| how.strip_prefix("data as 2 ")) {
+        // As a daemon does by and by; then it goes on for two windows.
+        let path = CString::new(path).expect("no NUL");
+        // SAFETY: as above; the path ends with NUL.
+        let fd = unsafe {
+            libc::close(2);
+            libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CREAT, 0o600)
+        };
+        assert_eq!(fd, 2);
+        go_through_windows();
+    }
+    std::mem::forget((kept, other));
+}
+
+fn go_through_windows() {
+    while number(&json_of(&policy()), "windows") < 2 {
         // Slabs come and go.
         drop(
             (0..2000)
@@ -45,11 +67,6 @@ fn program() {
                 .collect::<Vec<Vec<u8>>>(),
         );
     }
-    if how == "close stderr" {
-        // SAFETY: nobody in this process needs it any more.
-        unsafe { libc::close(2) };
-    }
-    std::mem::forget((kept, other));
 }
 
 fn policy() -> String {
@@ -282,6 +299,60 @@ fn a_profile_is_loaded_by_the_next_process_or_refused_as_a_whole() {
         "is damaged",
     );
 
+    // Who does not learn all of it uses what he may, and leaves it as it is.
+    let fixed = with_sum(
+        &learned.replacen(
+            learned
+                .lines()
+                .find(|line| line.starts_with("strategy "))
+                .expect("a line of it"),
+            "strategy 2 frozen 5",
+            1,
+        ),
+    );
+    fs::write(&path, &fixed).expect("it can be written");
+    let policy = |settings: &[(&str, &str)]| {
+        let settings = [settings, &[("HAKMEM_PROFILE", &*setting)]].concat();
+        let json = json_of(&stderr(&self::run("policy", &settings)));
+        (json["strategy"].to_string(), json["state"].to_string())
+    };
+    let is = |strategy: &str, state: &str| (format!("\"{strategy}\""), format!("\"{state}\""));
+    for (name, value, strategy, state) in [
+        ("HAKMEM_EVO", "frozen", "keep-1091K", "frozen"),
+        ("HAKMEM_EVO", "off", "keep-3391K", "learn"),
+        ("HAKMEM_DISABLE_CREDIT", "1", "keep-1091K", "frozen"),
+        ("HAKMEM_DISABLE_SITES", "1", "keep-1091K", "frozen"),
+        ("HAKMEM_GUARD", "1", "keep-1091K", "frozen"),
+    ] {
+        assert_eq!(
+            policy(&[(name, value)]),
+            is(strategy, state),
+            "{name}={value}"
+        );
+        assert!(read() == fixed, "{name}={value}: {}", read());
+    }
+    // Who never stops trying does not for a profile.
+    assert_eq!(
+        policy(&[("HAKMEM_MODE", "learning")]),
+        is("keep-1091K", "learn")
+    );
+
+    // What is no file is not replaced by one.
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let named = link.to_str().expect("it is text");
+    let said = stderr(&self::run("", &[("HAKMEM_PROFILE", named)]));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("is no regular file") && said.contains(named),
+        "{said}"
+    );
+    assert!(
+        fs::symlink_metadata(&link)
+            .expect("it is there")
+            .is_symlink()
+    );
+
     // Where it cannot be written, that is said, and nothing else happens.
     let said = stderr(&self::run("", &[("HAKMEM_PROFILE", "/nowhere/profile")]));
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -346,6 +417,19 @@ fn the_table_survives_a_program_that_closes_stderr() {
         "{text}"
     );
     assert!(text.contains("in use bytes     = "), "{text}");
+}
+
+#[test]
+fn what_has_the_number_of_stderr_later_is_not_written_to() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("data");
+    let _ = fs::remove_file(&path);
+    let settings = [
+        ("HAKMEM_MODE", "research"),
+        ("HAKMEM_STATS", "/nowhere/at/all"),
+        ("HAKMEM_PROFILE", "/nowhere/profile"),
+    ];
+    run(&format!("data as 2 {}", path.display()), &settings);
+    assert_eq!(fs::read_to_string(&path).expect("it was made"), "");
 }
 
 #[test]

@@ -19,15 +19,6 @@ mod tuning;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
-ctor::declarative::ctor! {
-    // The first malloc may well come earlier, and needs none of this: what happens here is what the
-    // environment and the handlers at fork and exit are for.
-    #[ctor(unsafe)]
-    fn init() {
-        hakmem_core::api::init_process();
-    }
-}
-
 // The precompiled `core` refers to the personality of Rust frames, though with panic=abort none is
 // ever unwound. Weak, so that a Rust program that links libhakmem.a keeps its own.
 core::arch::global_asm!(

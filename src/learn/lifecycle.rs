@@ -253,7 +253,7 @@ impl Lifecycle {
             arm.rating = *rating;
         }
         self.start_with(strategy);
-        if let Some((sizes, cost)) = frozen {
+        if let Some((sizes, cost)) = frozen.filter(|_| self.freezes) {
             self.phase = Phase::Frozen;
             self.sizes = sizes;
             self.frozen_cost = cost;

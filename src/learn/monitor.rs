@@ -83,6 +83,8 @@ static BEGAN: AtomicU64 = AtomicU64::new(0);
 static ANEW: AtomicBool = AtomicBool::new(false);
 /// A strategy to begin with was asked for.
 static STARTED: AtomicBool = AtomicBool::new(false);
+/// That of a profile is to stay in force.
+static FIXED: AtomicBool = AtomicBool::new(false);
 /// When somebody last looked.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 /// See [`set_free_beside`].
@@ -464,6 +466,16 @@ pub(crate) fn start_with(strategy: usize) {
 /// Whether a strategy to begin with was asked for.
 pub(crate) fn was_started() -> bool {
     STARTED.load(Relaxed)
+}
+
+/// Has the strategy of a profile stay in force, though none is tried.
+pub(crate) fn fix() {
+    FIXED.store(true, Relaxed);
+}
+
+/// Whether it is to stay.
+pub(crate) fn is_fixed() -> bool {
+    FIXED.load(Relaxed)
 }
 
 /// Has strategies tried for ever.

@@ -5,14 +5,18 @@
 //!
 //! By then many programs have closed stderr (those of GNU do, to see whether that succeeds), and
 //! something else may have its number. So when a report is to go there, stderr is duplicated at the
-//! start, and its identity noted: the report goes to what it was then, or nowhere.
+//! start, and its identity noted: the report goes to what it was then, or nowhere. So does each line that
+//! is said later than at the start.
 
+use core::fmt;
 use core::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use super::environment::say;
 use super::path::{self, PATH_MAX, Path};
+use super::writer::Printable;
 use super::{print_stats, profile, write_json};
 use crate::{guard, os};
 
@@ -65,6 +69,7 @@ pub(super) fn wish(wish: Wish<'_>) {
         keep_stderr();
     } else {
         PATH.set(wish.path);
+        note_stderr();
     }
     // ORDERING: Release publishes what was written above to the Acquire in `at_exit`.
     TABLE.store(wish.table, Release);
@@ -103,23 +108,40 @@ pub extern "C" fn at_exit() {
 
 fn destination() -> Option<i32> {
     if PATH.get().is_empty() {
-        let same = |fd| identity(fd) == Some((DEVICE.load(Relaxed), FILE.load(Relaxed)));
         return [DUPLICATE.load(Relaxed), libc::STDERR_FILENO]
             .into_iter()
-            .find(|fd| same(*fd));
+            .find(|fd| was_stderr(*fd));
     }
     let mut path = [0; PATH_MAX];
     let len = path::expand(PATH.get(), b"%b", &mut path)?;
     let fd = os::create(&path[..=len]);
     if fd.is_none() {
-        os::write_all(
-            libc::STDERR_FILENO,
-            b"hakmem: HAKMEM_STATS: cannot write to ",
-        );
-        os::write_all(libc::STDERR_FILENO, &path[..len]);
-        os::write_all(libc::STDERR_FILENO, b"\n");
+        say_later(format_args!(
+            "hakmem: HAKMEM_STATS: cannot write to {}",
+            Printable(&path[..len])
+        ));
     }
     fd
+}
+
+/// Notes what stderr is. To be called at the start by who may have something to say later.
+pub(super) fn note_stderr() {
+    if let Some((device, file)) = os::identity(libc::STDERR_FILENO) {
+        DEVICE.store(device, Relaxed);
+        FILE.store(file, Relaxed);
+    }
+}
+
+/// Whether the descriptor is open on what stderr was at the start.
+fn was_stderr(fd: i32) -> bool {
+    os::identity(fd) == Some((DEVICE.load(Relaxed), FILE.load(Relaxed)))
+}
+
+/// As [`say`], if stderr is still what it was.
+pub(super) fn say_later(line: fmt::Arguments<'_>) {
+    if was_stderr(libc::STDERR_FILENO) {
+        say(line);
+    }
 }
 
 /// Duplicates stderr, and notes what it is. errno stays as it was: a first malloc may come here.
@@ -127,31 +149,19 @@ fn keep_stderr() {
     // SAFETY: this thread's errno.
     let errno = unsafe { &mut *libc::__errno_location() };
     let before = *errno;
-    if let Some((device, file)) = identity(libc::STDERR_FILENO) {
-        DEVICE.store(device, Relaxed);
-        FILE.store(file, Relaxed);
-        // SAFETY: makes a descriptor; no memory is passed. The plain system call: fcntl can be
-        // interposed.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_fcntl,
-                libc::STDERR_FILENO,
-                libc::F_DUPFD_CLOEXEC,
-                HIGH,
-            )
-        };
-        DUPLICATE.store(i32::try_from(fd).unwrap_or(-1), Relaxed);
-    }
+    note_stderr();
+    // SAFETY: makes a descriptor; no memory is passed. The plain system call: fcntl can be
+    // interposed.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_fcntl,
+            libc::STDERR_FILENO,
+            libc::F_DUPFD_CLOEXEC,
+            HIGH,
+        )
+    };
+    DUPLICATE.store(i32::try_from(fd).unwrap_or(-1), Relaxed);
     *errno = before;
-}
-
-/// The device and file behind a descriptor, if it is open.
-fn identity(fd: i32) -> Option<(u64, u64)> {
-    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes a stat, whose layout is libc's on this architecture.
-    let result = unsafe { libc::syscall(libc::SYS_fstat, fd, stat.as_mut_ptr()) };
-    // SAFETY: it was written if the call succeeded.
-    (result == 0).then(|| unsafe { (stat.assume_init_ref().st_dev, stat.assume_init_ref().st_ino) })
 }
 
 #[cfg(test)]

@@ -192,7 +192,8 @@ pub(super) static KNOBS: [Knob; 29] = [
         kind: Kind::Choice(&["off", "frozen", "learn"], set_evo),
         default: "learn",
         meaning: "What is learned: `off` nothing (all of `HAKMEM_DISABLE_` `CREDIT`, `DENSITY`, \
-                  `GROWTH`, `DEMAND`, `PACE` and `ELO`), `frozen` no strategies (`ELO`).",
+                  `GROWTH`, `DEMAND`, `PACE` and `ELO`), `frozen` no strategies (`ELO`): the one that a \
+                  profile names stays in force.",
     },
     Knob {
         name: "STRATEGY",
@@ -222,7 +223,7 @@ pub(super) static KNOBS: [Knob; 29] = [
         meaning: "A file from which what was learned in an earlier process is loaded at the start, and to \
                   which it is saved at exit. It begins with `/` or `./`; `%b` in it is the program's build id, \
                   which keeps apart programs that start each other. A file that is damaged, or of another \
-                  build, is one line on stderr, and not trusted.",
+                  build, or no regular file, is one line on stderr, and not trusted.",
     },
     Knob {
         name: "WARM_MB",
@@ -365,6 +366,7 @@ fn set_mode(mode: usize) {
         3 => monitor::never_freeze(),
         4 => {
             monitor::never_freeze();
+            exit::note_stderr();
             monitor::on_window(policy::say_window);
         }
         _ => {}
@@ -375,6 +377,9 @@ fn set_mode(mode: usize) {
 fn set_evo(evo: usize) {
     if evo < 2 {
         knobs::ELO.set(false);
+    }
+    if evo == 1 {
+        monitor::fix();
     }
     if evo == 0 {
         for learner in [

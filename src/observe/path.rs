@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::fmt::Write as _;
 use core::sync::atomic::{
     AtomicUsize,
-    Ordering::{Acquire, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 use super::writer::Writer;
@@ -45,6 +45,12 @@ impl Path {
         bytes[..path.len()].copy_from_slice(path);
         // ORDERING: Release publishes the bytes to the Acquire in `get`.
         self.len.store(path.len(), Release);
+    }
+
+    /// Forgets it: from now on there is none.
+    pub(super) fn forget(&self) {
+        // ORDERING: Relaxed: nothing is published.
+        self.len.store(0, Relaxed);
     }
 
     /// The path, or nothing.

@@ -4,7 +4,7 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::environment::say;
+use super::exit::say_later;
 use super::writer::Writer;
 use crate::learn::lifecycle::Lifecycle;
 use crate::learn::{monitor, strategy};
@@ -92,7 +92,7 @@ pub(super) fn table(out: &mut Writer<'_>) -> fmt::Result {
 
 /// A line about the window that has ended.
 pub(super) fn say_window(life: &Lifecycle) {
-    say(format_args!(
+    say_later(format_args!(
         "hakmem: window {}: cost {} ns/ms (missed {}, given {}, rent {} for {} KiB), {} {}",
         life.windows,
         life.last.total(life.price),

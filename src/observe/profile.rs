@@ -13,16 +13,20 @@
 //! A site is an offset in a file of a certain build, so addresses may be others in each process. What
 //! does not fit is not trusted: another version or sum is one line on stderr, and so is a profile of
 //! another program; sites in files that are not mapped, or are of another build, are skipped.
+//!
+//! Only a process that learns all of this writes it: what another one does not know is not forgotten.
 
 use core::fmt::{self, Write as _};
 use core::ptr::NonNull;
 use core::str::SplitAsciiWhitespace;
 
 use super::environment::say;
+use super::exit;
 use super::image::{self, BuildId, sum};
 use super::path::{self, PATH_MAX, Path};
 use super::writer::{Printable, Writer};
 use crate::base::knobs;
+use crate::guard;
 use crate::large::{self, Density, Lesson};
 use crate::learn::lifecycle::Phase;
 use crate::learn::sizes::{BINS, Sizes};
@@ -39,6 +43,7 @@ static PATH: Path = Path::new();
 /// Notes where the profile is. Called at most once, by who reads the environment.
 pub(super) fn wish(path: &[u8]) {
     PATH.set(path);
+    exit::note_stderr();
 }
 
 /// The file's name, with its NUL, if one is wished for and the program has a build id.
@@ -47,6 +52,7 @@ fn file(into: &mut [u8; PATH_MAX]) -> Option<(&[u8], BuildId)> {
         return None;
     }
     let Some(build) = image::program() else {
+        PATH.forget();
         say(format_args!(
             "hakmem: HAKMEM_PROFILE: the program has no build id: ignored"
         ));
@@ -72,10 +78,16 @@ pub(crate) fn load() {
     let Some((file, build)) = file(&mut path) else {
         return;
     };
-    let refused = with_room(|room| {
-        let text = os::read_file(file, room)?;
-        parse(text, &build).err()
-    });
+    let refused = if os::is_file_or_nothing(file) {
+        with_room(|room| {
+            let text = os::read_file(file, room)?;
+            parse(text, &build).err()
+        })
+    } else {
+        // At the exit it would be replaced.
+        PATH.forget();
+        Some("is no regular file")
+    };
     if let Some(why) = refused {
         let name = &file[..file.len() - 1];
         say(format_args!(
@@ -83,6 +95,12 @@ pub(crate) fn load() {
             Printable(name)
         ));
     }
+}
+
+/// Whether all that a profile holds is learned here.
+fn learns() -> bool {
+    let learners = [&knobs::ELO, &knobs::CREDIT, &knobs::DENSITY, &knobs::SITES];
+    learners.iter().all(|learner| learner.get()) && !guard::on()
 }
 
 /// What a profile says before its sites.
@@ -113,8 +131,8 @@ fn parse(text: &[u8], build: &BuildId) -> Result<(), &'static str> {
     if lines.clone().any(|line| site(line).is_none()) {
         return Err(DAMAGED);
     }
-    // What the user has set holds.
-    if knobs::ELO.get() && !monitor::was_started() {
+    // What the user has set holds. (`HAKMEM_EVO=frozen` is what was learned, and stays.)
+    if (knobs::ELO.get() || monitor::is_fixed()) && !monitor::was_started() {
         monitor::resume(head.strategy, head.frozen, &head.ratings);
     }
     image::each(|image| {
@@ -213,6 +231,9 @@ fn site(line: &str) -> Option<SiteLine<'_>> {
 
 /// Saves what has been learned, if that is wished for. The file is there as a whole, or as it was.
 pub(super) fn save() {
+    if !learns() {
+        return;
+    }
     let mut path = [0; PATH_MAX];
     let Some((file, build)) = file(&mut path) else {
         return;
@@ -226,6 +247,9 @@ pub(super) fn save() {
         write!(out, ".{}", os::process_id()).ok()?;
         let end = out.finish();
         let temporary = temporary.get(..=end).filter(|t| t.last() == Some(&0))?;
+        if !os::is_file_or_nothing(file) {
+            return None;
+        }
         let fd = os::create_anew(temporary)?;
         let written = os::write_all(fd, &room[..len]);
         os::close(fd);
@@ -236,7 +260,7 @@ pub(super) fn save() {
         done.then_some(())
     });
     if saved.is_none() {
-        say(format_args!(
+        exit::say_later(format_args!(
             "hakmem: HAKMEM_PROFILE: cannot write {}",
             Printable(&file[..file.len() - 1])
         ));
