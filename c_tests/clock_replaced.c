@@ -11,7 +11,6 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 {
     void *block;
     CHECK(inside == 0, "it was asked in the middle of malloc or free");
-    /* What is taken here and stays makes each call a first one of its size. */
     block = malloc(opaque(100));
     CHECK(block != NULL, "malloc");
     free(launder(block));

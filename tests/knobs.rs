@@ -59,7 +59,9 @@ fn program() {
 }
 
 fn go_through_windows() {
-    while number(&json_of(&policy()), "windows") < 2 {
+    let windows = || number(&json_of(&policy()), "windows");
+    let enough = windows() + 2;
+    while windows() < enough {
         // Slabs come and go.
         drop(
             (0..2000)
@@ -323,6 +325,7 @@ fn a_profile_is_loaded_by_the_next_process_or_refused_as_a_whole() {
         ("HAKMEM_DISABLE_CREDIT", "1", "keep-1091K", "frozen"),
         ("HAKMEM_DISABLE_SITES", "1", "keep-1091K", "frozen"),
         ("HAKMEM_GUARD", "1", "keep-1091K", "frozen"),
+        ("HAKMEM_WARM_MB", "7", "keep-1091K", "frozen"),
     ] {
         assert_eq!(
             policy(&[(name, value)]),
@@ -331,6 +334,23 @@ fn a_profile_is_loaded_by_the_next_process_or_refused_as_a_whole() {
         );
         assert!(read() == fixed, "{name}={value}: {}", read());
     }
+    // Who is told where to begin knows the rest.
+    let ratings = |text: &str| {
+        text.lines()
+            .find(|line| line.starts_with("ratings "))
+            .map(str::to_owned)
+    };
+    let rated = with_sum(&fixed.replace(
+        &ratings(&fixed).expect("a line of it"),
+        "ratings 1 2 3 4 5 6 7 8 9 10 11 12",
+    ));
+    fs::write(&path, &rated).expect("it can be written");
+    assert_eq!(
+        policy(&[("HAKMEM_STRATEGY", "keep-512K")]),
+        is("keep-512K", "learn")
+    );
+    assert_eq!(ratings(&read()), ratings(&rated));
+    fs::write(&path, &fixed).expect("it can be written");
     // Who never stops trying does not for a profile.
     assert_eq!(
         policy(&[("HAKMEM_MODE", "learning")]),

@@ -62,7 +62,7 @@ pub trait Api: Send + Sync {
 pub struct Hakmem(());
 
 impl Hakmem {
-    /// Starts it as the constructor of the library does: reads the environment, is told of forks.
+    /// Starts it, if its constructor has not: reads the environment, is told of forks.
     pub fn new() -> Self {
         api::init_process();
         Self(())

@@ -78,20 +78,18 @@ fn what_a_shrunk_class_goes_on_with_is_gathered_in_few_slabs() {
 /// Whatever has to go out for it: a free of another thread's block is known to wait until it has gone out.
 #[test]
 fn what_waits_for_another_thread_is_known_to_wait() {
-    let blocks = std::thread::spawn(|| {
-        // SAFETY: malloc takes any size.
-        let take = |i| unsafe { api::malloc(1usize << (4 + i % 8)) } as usize;
-        (0..4000).map(take).collect::<Vec<_>>()
-    });
-    let blocks = blocks.join().unwrap();
-    let free = move || {
-        for block in blocks {
+    alone(|| {
+        let blocks = std::thread::spawn(|| {
+            // SAFETY: malloc takes any size.
+            let take = |i| unsafe { api::malloc(1usize << (4 + i % 8)) } as usize;
+            (0..4000).map(take).collect::<Vec<_>>()
+        });
+        for block in blocks.join().unwrap() {
             // SAFETY: a block in use, of a thread that has ended.
             unsafe { api::free(block as *mut _) };
             api::check().unwrap();
         }
-    };
-    std::thread::spawn(free).join().unwrap();
+    });
 }
 
 /// Blocks of the class that holds `bytes` which neither the slabs nor the magazines of the calling thread have.

@@ -147,6 +147,7 @@ impl Front {
             touched = record.touched();
             if self.keys[found].get() != key {
                 record.set_key(key);
+                record.put(flag::ZEROED, false);
                 self.keys[found].set(key);
             }
             direct::reuse(record, need);

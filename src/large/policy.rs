@@ -32,7 +32,7 @@ pub(super) const EARNED_BLOCK: usize = 128 << 20;
 /// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The bet is lost once: the
-/// first site whose block comes back zero, and its next one sparse, ends it for the whole process. Each look at a block
+/// first site whose block comes back zero, and its next fresh one sparse, ends it for the whole process. Each look at a block
 /// that was dense raises it by as much, so a program whose sites all are is trusted.
 pub(super) fn unproven_huge(dense_looks: u32) -> usize {
     const STEP: usize = 16 << 20;

@@ -59,7 +59,7 @@ pub(super) mod flag {
     pub(crate) const LENT: u32 = 64;
     /// It was kept as earned although its site had no credit, because it had been before: none comes back with it.
     pub(crate) const CARRIED: u32 = 128;
-    /// It was taken fresh, as zeros: unless its site is dense, no kept block would have served.
+    /// It was taken fresh, as zeros: unless its site is dense, no kept block of that would have served.
     pub(crate) const ZEROED: u32 = 256;
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Shelf {
     /// See `unproven`.
     pub(super) distrust: bool,
     /// The site and the size class whose block on huge pages held hardly anything but zeros, or none. They may have been
-    /// written: its next one, on small pages, will tell, and until then there are no bets.
+    /// written: its next fresh one, on small pages, will tell, and until then there are no bets.
     doubted: Option<(u32, usize)>,
     /// Looks at freed blocks that had been touched all over.
     dense_looks: u32,
@@ -468,8 +468,10 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         && !record.has(flag::HUGE)
         && mapped >= policy::WHALE_MIN
         && knobs::THP.get();
-    // The next one would not be served either.
-    let useless = record.has(flag::ZEROED) && density(shelf.sites.at(key, bin)) != Density::Dense;
+    // The next one of its site would not be served either.
+    let useless = record.has(flag::ZEROED)
+        && knobs::SITES.get()
+        && density(shelf.sites.at(key, bin)) != Density::Dense;
     let kept = enabled
         && !grows_up
         && !useless

@@ -241,6 +241,13 @@ impl Lifecycle {
         self.freezes = false;
     }
 
+    /// Takes over what an earlier process thought of the strategies.
+    pub(crate) fn rate(&mut self, ratings: &[i32; STRATEGIES]) {
+        for (arm, rating) in self.arms.iter_mut().zip(ratings) {
+            arm.rating = *rating;
+        }
+    }
+
     /// Begins where an earlier process ended: with strategy `strategy`, and if it was frozen, with the
     /// sizes of its requests and what its windows cost.
     pub(crate) fn resume(
@@ -249,9 +256,7 @@ impl Lifecycle {
         frozen: Option<(Sizes, u64)>,
         ratings: &[i32; STRATEGIES],
     ) {
-        for (arm, rating) in self.arms.iter_mut().zip(ratings) {
-            arm.rating = *rating;
-        }
+        self.rate(ratings);
         self.start_with(strategy);
         if let Some((sizes, cost)) = frozen.filter(|_| self.freezes) {
             self.phase = Phase::Frozen;

@@ -495,6 +495,11 @@ pub(crate) fn resume(strategy: usize, frozen: Option<(Sizes, u64)>, ratings: &[i
     strategy::set(strategy);
 }
 
+/// See [`Lifecycle::rate`].
+pub(crate) fn rate(ratings: &[i32; STRATEGIES]) {
+    MONITOR.lock().lifecycle.rate(ratings);
+}
+
 /// What has been learned so far.
 pub(crate) fn lifecycle() -> Lifecycle {
     MONITOR.lock().lifecycle

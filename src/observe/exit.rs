@@ -5,8 +5,8 @@
 //!
 //! By then many programs have closed stderr (those of GNU do, to see whether that succeeds), and
 //! something else may have its number. So when a report is to go there, stderr is duplicated at the
-//! start, and its identity noted: the report goes to what it was then, or nowhere. So does each line that
-//! is said later than at the start.
+//! start, and its identity noted: the report goes to what it was then, or nowhere. So do the lines about windows,
+//! and about what cannot be written; not that with which a mistake ends the process.
 
 use core::fmt;
 use core::sync::atomic::{

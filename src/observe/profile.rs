@@ -31,7 +31,7 @@ use crate::large::{self, Density, Lesson};
 use crate::learn::lifecycle::Phase;
 use crate::learn::sizes::{BINS, Sizes};
 use crate::learn::strategy::STRATEGIES;
-use crate::learn::{elo, monitor};
+use crate::learn::{elo, monitor, strategy::users_floor};
 use crate::os;
 
 /// The longest profile: of a thousand sites with paths of a usual length.
@@ -100,7 +100,7 @@ pub(crate) fn load() {
 /// Whether all that a profile holds is learned here.
 fn learns() -> bool {
     let learners = [&knobs::ELO, &knobs::CREDIT, &knobs::DENSITY, &knobs::SITES];
-    learners.iter().all(|learner| learner.get()) && !guard::on()
+    learners.iter().all(|learner| learner.get()) && !guard::on() && users_floor().is_none()
 }
 
 /// What a profile says before its sites.
@@ -132,7 +132,9 @@ fn parse(text: &[u8], build: &BuildId) -> Result<(), &'static str> {
         return Err(DAMAGED);
     }
     // What the user has set holds. (`HAKMEM_EVO=frozen` is what was learned, and stays.)
-    if (knobs::ELO.get() || monitor::is_fixed()) && !monitor::was_started() {
+    if monitor::was_started() {
+        monitor::rate(&head.ratings);
+    } else if knobs::ELO.get() || monitor::is_fixed() {
         monitor::resume(head.strategy, head.frozen, &head.ratings);
     }
     image::each(|image| {

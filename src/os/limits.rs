@@ -37,8 +37,12 @@ fn look() -> bool {
         || is_set(libc::RLIMIT_DATA)
         || read_file(b"/proc/sys/vm/overcommit_memory\0", &mut buffer)
             .is_some_and(|text| text.first() == Some(&b'2'));
-    KNOWN.store(if limited { LIMITED } else { FREE }, Relaxed);
-    limited
+    let known = if limited { LIMITED } else { FREE };
+    match KNOWN.compare_exchange(UNKNOWN, known, Relaxed, Relaxed) {
+        Ok(_) => limited,
+        // Pages were refused meanwhile, or somebody else has looked.
+        Err(known) => known == LIMITED,
+    }
 }
 
 /// Notes that pages could not be given back: where a process locks all that it maps, addresses are memory.

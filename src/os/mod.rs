@@ -498,7 +498,7 @@ pub(crate) fn identity(fd: i32) -> Option<(u64, u64)> {
     (result == 0).then(|| unsafe { (stat.assume_init_ref().st_dev, stat.assume_init_ref().st_ino) })
 }
 
-/// Whether nothing has that name, or a regular file, which another one may replace; `path` ends with NUL.
+/// Whether what has that name is a regular file, which another one may replace, or cannot be seen; `path` ends with NUL.
 pub(crate) fn is_file_or_nothing(path: &[u8]) -> bool {
     debug_assert_eq!(path.last(), Some(&0));
     let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
@@ -515,7 +515,8 @@ pub(crate) fn is_file_or_nothing(path: &[u8]) -> bool {
     match result {
         // SAFETY: it was written.
         0 => unsafe { stat.assume_init_ref() }.st_mode & libc::S_IFMT == libc::S_IFREG,
-        error => error == -(libc::ENOENT as isize),
+        // Nor will it be read or replaced then, if it is there.
+        _ => true,
     }
 }
 

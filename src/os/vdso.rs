@@ -18,6 +18,7 @@ const NAME: &CStr = c"__vdso_clock_gettime";
 /// Of a dynamic section.
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
+const DT_STRSZ: u64 = 10;
 /// More symbols than any has.
 const SYMBOLS: usize = 1024;
 /// Nobody has looked, or there is none.
@@ -71,11 +72,12 @@ pub(super) fn by_system_call(id: clockid_t) -> timespec {
 fn look() -> usize {
     // SAFETY: reads the auxiliary vector, which the kernel has made, as it has the vDSO.
     let found = unsafe {
-        match libc::getauxval(libc::AT_SYSINFO_EHDR) as usize {
-            // Valgrind hides it.
-            0 => None,
-            start => function(start),
-        }
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let start = libc::getauxval(libc::AT_SYSINFO_EHDR) as usize;
+        // It is set if there is none: valgrind hides it.
+        *errno = before;
+        (start != 0).then(|| function(start)).flatten()
     };
     let found = found.unwrap_or(NONE);
     FOUND.store(found, Relaxed);
@@ -102,16 +104,21 @@ unsafe fn function(start: usize) -> Option<usize> {
             moved.wrapping_add(place.p_vaddr as usize) as *const [u64; 2],
             place.p_memsz as usize / size_of::<[u64; 2]>(),
         );
-        let table = |tag| {
+        let value = |tag| {
             let entry = entries.iter().find(|entry| entry[0] == tag)?;
-            Some(moved.wrapping_add(entry[1] as usize))
+            Some(entry[1] as usize)
         };
+        let table = |tag| Some(moved.wrapping_add(value(tag)?));
         let (symbols, names) = (table(DT_SYMTAB)?, table(DT_STRTAB)?);
+        let named = value(DT_STRSZ)?;
         let count = names.checked_sub(symbols)? / size_of::<Elf64_Sym>();
         let symbols = core::slice::from_raw_parts(symbols as *const Elf64_Sym, count.min(SYMBOLS));
+        // Something else may lie between the two.
         let is_it = |symbol: &&Elf64_Sym| {
-            let name = (names + symbol.st_name as usize) as *const _;
-            symbol.st_shndx != 0 && CStr::from_ptr(name) == NAME
+            let name = symbol.st_name as usize;
+            symbol.st_shndx != 0
+                && name < named
+                && CStr::from_ptr((names + name) as *const _) == NAME
         };
         let symbol = symbols.iter().find(is_it)?;
         Some(moved.wrapping_add(symbol.st_value as usize))

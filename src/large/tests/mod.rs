@@ -29,6 +29,7 @@ fn alone(f: impl FnOnce()) {
         }
         trim();
         shelf::forget_sites();
+        crate::os::limits::forget();
         let result = catch_unwind(AssertUnwindSafe(f));
         if let Err(e) = &result {
             let text = e.downcast_ref::<String>().map(String::as_str);
