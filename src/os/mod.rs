@@ -1,5 +1,5 @@
 //! The one place that maps and advises memory, waits on futexes, and reads the clock and the
-//! environment. Everything is a raw system call: no function that a preload can interpose, none
+//! environment. Everything is a raw system call, or the vDSO's: no function that a preload can interpose, none
 //! that may allocate, and none that sets errno.
 //!
 //! Who calls it: `space` and `large` for memory, `sync` for futexes, `observe` for output.
