@@ -18,6 +18,9 @@ fn main() {
         // The thread-local word is read at a fixed offset from the thread pointer: text relocations
         // would be the wrong way out if somebody broke that, so they are refused.
         "-Wl,-z,text",
+        // The crate libc names the library itself only without its feature `std`, which a build of the
+        // whole workspace turns on for all members.
+        "-lc",
     ] {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }
