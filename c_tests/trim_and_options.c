@@ -31,6 +31,7 @@ int main(void)
         {M_MMAP_MAX, 1000},             {M_ARENA_MAX, 2},                {M_ARENA_TEST, 2},
         {M_CHECK_ACTION, 1},            {M_MXFAST, 64},                  {M_PERTURB, 0x5A},
     };
+    static const size_t PADS[] = {(size_t)1 << 40, SIZE_MAX};
     size_t before, i;
     unsigned char *block, *zeros;
 
@@ -44,12 +45,22 @@ int main(void)
           resident_kib());
     CHECK(resident_kib() < 12 * KIB, "%zu KiB resident after malloc_trim", resident_kib());
     CHECK(malloc_trim(0) == 0 || !on_hakmem(), "it gave memory back twice");
-    fill_and_free();
-    before = resident_kib();
-    malloc_trim(opaque((size_t)1 << 40));
-    /* In glibc the pad concerns the top of the heap alone. */
-    CHECK(resident_kib() + KIB > before || !on_hakmem(), "%zu KiB resident, %zu after a trim that leaves 1 TiB",
-          before, resident_kib());
+    for (i = 0; i < COUNT(PADS); i++) {
+        size_t j;
+        fill_and_free();
+        for (j = 0; j < 40; j++) {
+            blocks[j] = (char *)malloc(opaque(200000));
+            CHECK(blocks[j] != NULL, "malloc");
+            memset(blocks[j], 1, 200000);
+        }
+        for (j = 0; j < 40; j++)
+            free(blocks[j]);
+        before = resident_kib();
+        malloc_trim(opaque(PADS[i]));
+        /* In glibc the pad concerns the top of the heap alone. */
+        CHECK(resident_kib() + KIB > before || !on_hakmem(), "%zu KiB resident, %zu after a trim that leaves %zu",
+              before, resident_kib(), PADS[i]);
+    }
 
     for (i = 0; i < COUNT(ACCEPTED); i++) {
         errno = 9;

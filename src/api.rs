@@ -287,6 +287,15 @@ unsafe fn small_again(class: Class) -> *mut c_void {
 #[cold]
 #[inline(never)]
 fn guarded(bytes: usize, align: usize) -> *mut c_void {
+    if !guard::can_seal(bytes, align) {
+        return big_guarded(Request {
+            bytes,
+            align,
+            zero: false,
+            site: 0,
+            growing: false,
+        });
+    }
     if let Some(block) = guard::take(bytes, align) {
         return block.as_ptr().cast();
     }
@@ -315,7 +324,7 @@ unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool
     }
 }
 
-/// A guarded block, or an ordinary one if the system has no mappings for that.
+/// A guarded block, or an ordinary one if there are no fences left or the system has no mappings for that.
 #[cold]
 #[inline(never)]
 fn big_guarded(request: Request) -> *mut c_void {
@@ -353,20 +362,11 @@ fn out_of_memory() -> *mut c_void {
 /// that is nothing, so that trying again is no use.
 #[cold]
 fn give_everything_back() -> bool {
-    let given = || os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
     let before = given();
     if guard::on() {
         guard::release_held();
     }
-    let heap = tls::heap();
-    if Heap::is_real(heap) {
-        // SAFETY: the calling thread's, and nothing of it is borrowed here.
-        unsafe { large::retire(&(*heap).large) };
-    }
-    large::trim();
-    pool::purge_to(0);
-    pool::unmap_empty();
-    os::unmap_refused();
+    trim_to(0);
     given() > before
 }
 
@@ -707,23 +707,37 @@ pub fn good_size(size: usize) -> usize {
 /// # Safety
 /// None; it is an operation on the whole process.
 pub unsafe fn trim(pad: usize) -> bool {
-    let before = os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
+    let before = given();
+    trim_to(pad);
+    given() > before
+}
+
+/// Bytes that ever went back to the system.
+fn given() -> u64 {
+    os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed)
+}
+
+/// See [`trim`].
+fn trim_to(pad: usize) {
+    let pad = pad.min(isize::MAX as usize);
     let heap = tls::heap();
     if Heap::is_real(heap) {
-        // SAFETY: the calling thread's.
+        // SAFETY: the calling thread's, and nothing of it is borrowed where memory is asked for or trimmed.
         unsafe { Heap::trim(heap) };
     }
     if let Some(shared) = heap::shared_if_made() {
         // SAFETY: the heap is ours while it is locked.
         unsafe { Heap::trim(shared.heap()) };
     }
-    large::trim();
+    let kept = warm::WARM.load(Relaxed).max(0) as usize + large::earned_bytes();
+    if pad == 0 || kept > pad {
+        large::trim();
+    }
     while warm::WARM.load(Relaxed) > pad as isize && pool::purge_to(pad) {}
     if pad == 0 {
         pool::unmap_empty();
     }
     os::unmap_refused();
-    os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed) > before
 }
 
 // The first malloc may well come earlier, and needs none of this: what happens here is what the environment and the

@@ -226,13 +226,13 @@ macro_rules! programs {
 programs! {
     control:
         address_space alignment calloc_zeroed clock_replaced errno_kept every_function exit_together failing_calls
-        fork_first fork_threads handover keys_exhausted limits locked_memory many_threads mapping_limit
+        fork_first fork_threads guard_many handover keys_exhausted killed_by_abort limits locked_memory many_threads mapping_limit
         new_delete new_replaced new_with_header no_overlap open_library orphan_blocks out_of_memory
         realloc_contents remote_free small_stack soak sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
         extensions foreign_pointers fork_bare fork_signal fork_steps fork_visit hak_api knobs large_heap
-        learning many_large memory_returns resident_heap;
+        learning many_large memory_returns others_free resident_heap;
 }
 
 /// No program is forgotten above, and each has a control exactly if it says so.

@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::base::{Class, Misuse, SMALL_MAX, align_up};
 use crate::heap::{self, Heap, Look};
 use crate::os;
-use crate::slab::Slab;
+use crate::slab::{Found, Slab};
 use crate::space::map::{self, Entry, Kind};
 use crate::sync::{self, Lock};
 use canary::{SEAL, Seal};
@@ -35,7 +35,9 @@ use fifo::Fifo;
 const SAMPLE: usize = 64;
 /// While so many have one, no small one gets any: each takes two mappings of the 65,530 that Linux
 /// grants a process.
-const FENCES_MAX: usize = 8192;
+const SAMPLED_MAX: usize = 8192;
+/// While so many have one, no other block does: the program and what else we map need mappings, too.
+const FENCES_MAX: usize = 2 * SAMPLED_MAX;
 /// Freed small blocks that are held back, at most, and their bytes.
 const HELD_MAX: usize = 1 << 16;
 /// See [`HELD_MAX`].
@@ -116,20 +118,26 @@ fn class_for(bytes: usize, align: usize) -> Option<Class> {
     (room <= SMALL_MAX).then(|| Class::of(room))
 }
 
-/// A zeroed block whose usable size is `bytes`. `None`: out of memory, or, for what is not small, of
-/// mappings: an ordinary block will do then.
+/// Whether a block can have a seal if it gets no fence. Where it cannot, an ordinary block will do.
+pub(crate) fn can_seal(bytes: usize, align: usize) -> bool {
+    class_for(bytes, align).is_some()
+}
+
+/// A zeroed block whose usable size is `bytes`. `None`: out of memory, or, for what cannot have a seal, of fences.
 pub(crate) fn take(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     let class = class_for(bytes, align);
+    let fences = fence::BLOCKS.load(Relaxed);
     let fenced = match class {
-        None => true,
-        Some(_) if bytes == 0 => true,
-        Some(_) => {
-            TAKEN.fetch_add(1, Relaxed).is_multiple_of(SAMPLE)
-                && fence::BLOCKS.load(Relaxed) < FENCES_MAX
+        Some(_) if bytes > 0 => {
+            TAKEN.fetch_add(1, Relaxed).is_multiple_of(SAMPLE) && fences < SAMPLED_MAX
         }
+        _ => fences < FENCES_MAX,
     };
-    if fenced && let Some(block) = STATE.lock().fences.take(bytes, align) {
-        return Some(block);
+    if fenced {
+        let block = STATE.lock().fences.take(bytes, align);
+        if block.is_some() {
+            return block;
+        }
     }
     take_sealed(class?, bytes)
 }
@@ -145,7 +153,7 @@ fn take_sealed(class: Class, bytes: usize) -> Option<NonNull<u8>> {
         drop(state);
         let block = NonNull::new(block)?;
         if !canary::all(block.as_ptr(), class.size(), 0) {
-            report("malloc", Misuse::WrittenFreed, block.as_ptr() as usize);
+            report("malloc", (Misuse::WrittenFreed, block.as_ptr() as usize));
         }
         canary::seal(block.as_ptr(), class.size(), bytes);
         Some(block)
@@ -165,7 +173,7 @@ pub(crate) unsafe fn usable(call: &str, block: NonNull<u8>, entry: Entry) -> usi
         Kind::Fenced(number) => STATE.lock().fences.usable(number, address),
         _ => Err(Misuse::NotABlock),
     };
-    found.unwrap_or_else(|misuse| report(call, misuse, address))
+    found.unwrap_or_else(|misuse| report(call, (misuse, address)))
 }
 
 /// # Safety
@@ -195,7 +203,7 @@ unsafe fn sealed_bytes(block: NonNull<u8>, class: Class) -> Result<usize, Misuse
 pub(crate) unsafe fn check_size(call: &str, block: NonNull<u8>, entry: Entry, size: usize) {
     // SAFETY: the caller's.
     if unsafe { usable(call, block, entry) } != size {
-        report(call, Misuse::WrongSize, block.as_ptr() as usize);
+        report(call, (Misuse::WrongSize, block.as_ptr() as usize));
     }
 }
 
@@ -204,57 +212,70 @@ pub(crate) unsafe fn check_size(call: &str, block: NonNull<u8>, entry: Entry, si
 /// # Safety
 /// `entry` is what the slab map says of `block`, and that it is guarded. The block is not used any more.
 pub(crate) unsafe fn give(call: &str, block: NonNull<u8>, entry: Entry) {
-    let address = block.as_ptr() as usize;
-    let mut state = STATE.lock();
     // SAFETY: the caller's. Under the lock, so that of two frees at once one comes second.
-    unsafe {
-        let found = match entry.kind() {
-            Kind::Sealed(class) => sealed_bytes(block, class),
-            Kind::Fenced(number) => state.fences.usable(number, address),
-            _ => Err(Misuse::NotABlock),
-        };
-        if let Err(misuse) = found {
-            report(call, misuse, address);
-        }
-        match entry.kind() {
-            Kind::Sealed(class) => state.hold(block.as_ptr(), class),
-            Kind::Fenced(number) => state.fences.give(number),
-            _ => {}
-        }
+    let given = unsafe { STATE.lock().give(block, entry) };
+    // Not under the lock: the program's handler of SIGABRT may allocate.
+    if let Err(found) = given {
+        report(call, found);
     }
 }
 
 impl State {
+    /// Takes a block back, if it is sound.
+    ///
+    /// # Safety
+    /// As for [`give`].
+    unsafe fn give(&mut self, block: NonNull<u8>, entry: Entry) -> Result<(), Found> {
+        let address = block.as_ptr() as usize;
+        // SAFETY: the caller's.
+        unsafe {
+            let found = match entry.kind() {
+                Kind::Sealed(class) => sealed_bytes(block, class),
+                Kind::Fenced(number) => self.fences.usable(number, address),
+                _ => Err(Misuse::NotABlock),
+            };
+            found.map_err(|misuse| (misuse, address))?;
+            match entry.kind() {
+                Kind::Sealed(class) => self.hold(block.as_ptr(), class)?,
+                Kind::Fenced(number) => self.fences.give(number),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a sound block into the quarantine, and the oldest back into their slabs.
-    unsafe fn hold(&mut self, block: *mut u8, class: Class) {
+    unsafe fn hold(&mut self, block: *mut u8, class: Class) -> Result<(), Found> {
         // SAFETY: the caller's: the block is free.
         unsafe { canary::hold(block, class.size()) };
         self.held_bytes += class.size();
         while self.held.len() == HELD_MAX || self.held_bytes > HELD_BYTES && self.held.len() > 0 {
-            self.release_oldest();
+            self.release_oldest()?;
         }
         if !self.held.push(block as usize) {
             // There is no memory for the queue: the block is free at once.
-            self.release(block, class);
+            self.release(block, class)?;
         }
+        Ok(())
     }
 
-    fn release_oldest(&mut self) {
+    fn release_oldest(&mut self) -> Result<(), Found> {
         if let Some(address) = self.held.pop()
             && let Kind::Sealed(class) = map::lookup(address).kind()
         {
-            self.release(address as *mut u8, class);
+            self.release(address as *mut u8, class)?;
         }
+        Ok(())
     }
 
     /// Makes a block that was held free for use.
-    fn release(&mut self, block: *mut u8, class: Class) {
+    fn release(&mut self, block: *mut u8, class: Class) -> Result<(), Found> {
         self.held_bytes -= class.size();
         // SAFETY: the block is held, so it is the lock holder's, and this heap's if there is one: a new
         // heap starts with an empty queue.
         unsafe {
             if !canary::is_held_intact(block, class.size()) {
-                report("free", Misuse::WrittenFreed, block as usize);
+                return Err((Misuse::WrittenFreed, block as usize));
             }
             canary::unseal(block, class.size());
             if heap::owner(map::lookup(block as usize)) == self.heap
@@ -263,6 +284,16 @@ impl State {
                 Heap::push_slow(self.heap, block, class);
             }
         }
+        Ok(())
+    }
+
+    /// Gives up what is held back.
+    fn release_all(&mut self) -> Result<(), Found> {
+        while self.held.len() > 0 {
+            self.release_oldest()?;
+        }
+        self.fences.release_all();
+        Ok(())
     }
 }
 
@@ -275,19 +306,20 @@ pub(crate) fn look_at_stranger(call: &str, address: usize) {
 
 /// Gives up what is held back, so that memory and addresses can serve again.
 pub(crate) fn release_held() {
-    let mut state = STATE.lock();
-    while state.held.len() > 0 {
-        state.release_oldest();
+    let released = STATE.lock().release_all();
+    if let Err(found) = released {
+        report("free", found);
     }
-    state.fences.release_all();
 }
 
 /// At the end of the process: has anybody written to a block that is held back?
 pub(crate) fn at_exit() {
-    if on()
-        && let Some(address) = STATE.lock().find_damage()
-    {
-        report("free", Misuse::WrittenFreed, address);
+    if !on() {
+        return;
+    }
+    let damaged = STATE.lock().find_damage();
+    if let Some(address) = damaged {
+        report("free", (Misuse::WrittenFreed, address));
     }
 }
 
@@ -346,7 +378,8 @@ pub(crate) fn counts() -> Counts {
     }
 }
 
+/// Ends the process. Nobody who calls this holds the lock.
 #[cold]
-fn report(call: &str, misuse: Misuse, address: usize) -> ! {
+fn report(call: &str, (misuse, address): Found) -> ! {
     os::misuse(call, misuse.why(), address)
 }

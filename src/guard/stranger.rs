@@ -21,6 +21,18 @@ struct Mapping {
     next: u8,
 }
 
+impl Mapping {
+    fn has(&self, address: usize) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+
+    /// Whether the next one begins where this one ends, and nothing else tells them apart.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        let alike = |mapping: &Self| (mapping.usable, mapping.name, mapping.next);
+        self.end == next.start && alike(self) == alike(next)
+    }
+}
+
 /// Reads lines of /proc/self/maps, byte by byte, as they come.
 struct Parser {
     now: Mapping,
@@ -93,34 +105,47 @@ fn find<T>(mut f: impl FnMut(Mapping) -> Option<T>) -> Option<T> {
 pub(super) fn why_not_a_block(address: usize) -> Option<&'static str> {
     let here = core::hint::black_box(0u8);
     let stack = &raw const here as usize;
-    let mut any = false;
-    let found = find(|mapping| {
-        any = true;
-        (mapping.start <= address && address < mapping.end).then_some(mapping)
+    // Neighbours that look alike: advice to the kernel about a part of a block tears mappings apart.
+    let mut joined: Option<Mapping> = None;
+    find(|mapping| {
+        if let Some(before) = &mut joined {
+            if before.goes_on_in(&mapping) {
+                before.end = mapping.end;
+                return None;
+            }
+            if before.has(address) {
+                return Some(());
+            }
+        }
+        joined = Some(mapping);
+        None
     });
-    if !any {
-        return None;
-    }
-    let Some(mapping) = found else {
+    let mapping = joined?;
+    if !mapping.has(address) {
         return Some("no memory is mapped there");
-    };
+    }
     if !mapping.usable {
         return Some("not a block: the memory there cannot be written");
     }
-    if (mapping.start..mapping.end).contains(&stack) || (mapping.name, mapping.next) == (b'[', b's')
-    {
+    if (mapping.name, mapping.next) == (b'[', b's') {
         return Some("not a block: it is on the stack");
     }
     if mapping.name == b'/' {
         return Some("not a block: it is in a mapped file");
     }
+    let why = if mapping.has(stack) {
+        "not a block: it is on the stack"
+    } else {
+        "not a block of any allocator here"
+    };
     if !address.is_multiple_of(16) || address - mapping.start < 16 {
-        return Some("not a block of any allocator here");
+        return Some(why);
     }
     // SAFETY: the two words in front lie in the same mapping, which is readable. Should another thread
     // unmap it, this crashes as glibc would over the same pointer.
     let words = unsafe { (address as *const [usize; 2]).sub(1).read() };
-    (!is_chunk(address, &mapping, words)).then_some("not a block of any allocator here")
+    // Also in the mapping of the stack: who runs on a stack that is a block has other blocks beside it.
+    (!is_chunk(address, &mapping, words)).then_some(why)
 }
 
 /// Whether the two words in front of a block could be glibc's: the size of the chunk before, and its
@@ -176,6 +201,53 @@ mod tests {
                 of(0x9000, 0xa000, true, 0, 0),
             ]
         );
+    }
+
+    /// A part that no child of a fork is to have is a mapping of its own.
+    #[test]
+    fn a_block_in_several_mappings_is_one() {
+        let block: Vec<u8> = Vec::with_capacity(40 << 20);
+        let part = (block.as_ptr() as usize + (1 << 20)).next_multiple_of(PAGE);
+        let advise = |advice| {
+            // SAFETY: pages of our own, which no child needs.
+            unsafe { libc::madvise(part as *mut libc::c_void, PAGE, advice) }
+        };
+        assert_eq!(advise(libc::MADV_DONTFORK), 0);
+        assert_eq!(why_not_a_block(block.as_ptr() as usize), None);
+        assert_eq!(advise(libc::MADV_DOFORK), 0);
+    }
+
+    #[test]
+    fn blocks_beside_a_stack_that_is_a_block_are_blocks() {
+        extern "C" fn look(block: *mut libc::c_void) -> *mut libc::c_void {
+            let here = core::hint::black_box(0u8);
+            let found = [
+                why_not_a_block(block as usize).is_none(),
+                why_not_a_block(&raw const here as usize & !15).is_some(),
+            ];
+            found.iter().all(|good| *good) as usize as *mut libc::c_void
+        }
+        // Small enough for the one arena.
+        let stack: Vec<u64> = Vec::with_capacity(libc::PTHREAD_STACK_MIN / 8 + 8192);
+        let block: Vec<u64> = Vec::with_capacity(100);
+        let mut result = core::ptr::null_mut();
+        // SAFETY: the stack outlives the thread.
+        unsafe {
+            let mut attributes = core::mem::zeroed();
+            let mut thread = core::mem::zeroed();
+            assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
+            let start = (stack.as_ptr() as usize).next_multiple_of(64);
+            let bytes = stack.capacity() * 8 - 64;
+            let set = libc::pthread_attr_setstack(&mut attributes, start as *mut _, bytes);
+            assert_eq!(set, 0);
+            let block = block.as_ptr().cast_mut().cast();
+            assert_eq!(
+                libc::pthread_create(&mut thread, &attributes, look, block),
+                0
+            );
+            assert_eq!(libc::pthread_join(thread, &mut result), 0);
+        }
+        assert!(!result.is_null());
     }
 
     #[test]

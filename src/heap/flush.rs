@@ -459,6 +459,7 @@ impl Heap {
                 }
             }
             heap.look_for_holes(true);
+            orphans::trim(heap);
         }
     }
 
@@ -498,8 +499,9 @@ impl Heap {
     /// blocks of a slab are in use varies; without this, the most that ever were would stay resident. Of a class, it
     /// begins with the slabs that have been partly free for longest.
     pub(super) unsafe fn look_for_idle(&mut self) {
-        // What was written into a guarded block after its free is to be found.
-        if self.sealed {
+        // What was written into a guarded block after its free is to be found. Models have to repeat, and do not go by
+        // the clock.
+        if self.sealed || cfg!(all(test, loom)) {
             return;
         }
         let now = os::now_ms();
@@ -507,6 +509,11 @@ impl Heap {
             return;
         }
         self.looked = now;
+        if !self.queue.is_empty() {
+            // A thread whose magazines are never empty does not refill.
+            // SAFETY: between two steps of the caller's.
+            unsafe { self.drain_queue() };
+        }
         large::look_for_idle(&self.large);
         if !knobs::HOLE_PURGE.get() {
             return;
@@ -680,7 +687,7 @@ unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const Atomic
         let _flight = remote::Flight::start(&HEAPLESS);
         match remote::deliver(slab, word, 1 << bit) {
             Ok(false) => {}
-            Ok(true) => orphans::emptied(slab),
+            Ok(true) => orphans::look_at(slab),
             Err(found) => report(found),
         }
     }

@@ -66,9 +66,9 @@ pub(crate) struct ClassState {
     /// Fresh pages handed out: grows the steps of populating.
     fresh_pages: u32,
     /// Refills from slabs, and flushes to them.
-    pub(crate) refills: u32,
+    pub(crate) refills: u64,
     /// See `refills`.
-    pub(crate) flushes: u32,
+    pub(crate) flushes: u64,
 }
 
 impl ClassState {

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use super::{Heap, birth, flush::HEAPLESS, orphans};
-use crate::base::Class;
 use crate::base::class::SMALL_MAX;
+use crate::base::{Class, knobs};
 use crate::slab::{self, Misuse, Slab, remote};
 use crate::space::pool;
 use crate::sync::primitive::model;
@@ -161,6 +161,8 @@ const HEAPS: usize = 4;
 
 /// Has heaps, magazines and a SuperSlab made, so that no execution needs to.
 fn make_ahead() {
+    // What was missed of that would be known in later executions.
+    knobs::HOLE_PURGE.set(false);
     let heaps = [(); HEAPS].map(|()| Owner(birth::take().unwrap()));
     // All before the first one hands its magazine on.
     for heap in heaps {
@@ -347,6 +349,21 @@ fn a_free_meets_a_heap_that_is_taken_again() {
         next.drain(&blocks);
         nothing_waits(&blocks);
         next.retire();
+    });
+}
+
+#[test]
+fn frees_meet_a_trim_of_their_orphan() {
+    check(PREEMPTIONS, || {
+        let owner = Owner::take();
+        let blocks = owner.blocks(2);
+        let other = Owner::take();
+        owner.retire();
+        let free = start_frees(&blocks);
+        // SAFETY: the heap is this thread's.
+        orphans::trim(unsafe { &*other.0 });
+        join_and_retire([free]);
+        other.retire();
     });
 }
 

@@ -4,11 +4,11 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use super::refill::report;
-use crate::base::{Class, N_CLASSES};
+use super::{Heap, refill::report, tls};
+use crate::base::{Class, N_CLASSES, PAGE, knobs};
 use crate::slab::{self, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
-use crate::space::pool;
+use crate::space::{pool, warm};
 use crate::sync::primitive::{AtomicU32, ShortLock, fence};
 
 /// Orphans of a class. While nobody holds the lock, the slabs in the list are those that the slab map
@@ -52,6 +52,15 @@ impl List {
             (*slab).state = State::Partial;
             self.join((*slab).prev, (*slab).next);
         }
+    }
+
+    /// Takes a slab out and makes the heap numbered `owner` its owner.
+    unsafe fn hand_over(&mut self, slab: *mut Slab, class: Class, owner: u32) {
+        // SAFETY: the lock is held, and the slab is in the list.
+        unsafe { self.unlink(slab) };
+        // SAFETY: as above.
+        unsafe { name(slab, class, Entry::slab(owner, class)) };
+        LENGTHS[class.number()].fetch_sub(1, Relaxed);
     }
 
     /// Makes `next` follow `prev`; null stands for the end of the list.
@@ -118,7 +127,7 @@ unsafe fn is_empty(slab: *mut Slab) -> bool {
 pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
     let number = class.number();
     let mut list = LISTS[number].lock();
-    // SAFETY: the caller's. Under the lock, so that `emptied` finds it in the list or not an orphan.
+    // SAFETY: the caller's. Under the lock, so that `look_at` finds it in the list or not an orphan.
     unsafe {
         name(slab, class, Entry::slab(ORPHAN, class));
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
@@ -147,24 +156,23 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
         if slab.is_null() {
             break;
         }
-        // SAFETY: the lock is held; the map entries change under it, so that `emptied` sees them
+        // SAFETY: the lock is held; the map entries change under it, so that `look_at` sees them
         // right.
         unsafe {
-            list.unlink(slab);
             if has_gains(slab) {
-                name(slab, class, Entry::slab(owner, class));
-                LENGTHS[number].fetch_sub(1, Relaxed);
+                list.hand_over(slab, class, owner);
                 return Some(slab);
             }
+            list.unlink(slab);
             list.push(slab);
         }
     }
     None
 }
 
-/// Looks whether an orphan is empty, and gives it back then. Any thread may call this with any slab
-/// that it has just freed into.
-pub(super) fn emptied(slab: *mut Slab) {
+/// Looks whether an orphan is empty, and gives it back then; otherwise the pages of which every block is free, if the
+/// calling thread has a heap. Any thread may call this with any slab that it has just freed into.
+pub(super) fn look_at(slab: *mut Slab) {
     let orphan = map::lookup(Slab::base(slab));
     let Kind::Slab(class) = orphan.kind() else {
         return;
@@ -174,10 +182,19 @@ pub(super) fn emptied(slab: *mut Slab) {
     if orphan.owner() != ORPHAN || Slab::around(Slab::base(slab), class.info()) != slab {
         return;
     }
+    let heap = tls::heap();
     let mut list = LISTS[class.number()].lock();
     // SAFETY: the caller's delivery is still counted, so the header stays. If the slab is an orphan, the holder of the lock owns it.
     unsafe {
-        if map::lookup(Slab::base(slab)) != orphan || !is_empty(slab) {
+        if map::lookup(Slab::base(slab)) != orphan {
+            return;
+        }
+        if !is_empty(slab) {
+            if Heap::is_real(heap) && (*slab).freed as usize * class.size() >= PAGE {
+                list.hand_over(slab, class, (*heap).id);
+                drop(list);
+                purge(slab, class, false);
+            }
             return;
         }
         list.unlink(slab);
@@ -186,6 +203,64 @@ pub(super) fn emptied(slab: *mut Slab) {
         name(slab, class, Entry::FOREIGN);
         drop(list);
         slab::release(slab);
+    }
+}
+
+/// Gives back the pages of all orphans of which every block is free. Meanwhile they are `heap`'s.
+pub(super) fn trim(heap: &Heap) {
+    /// Orphans that are taken out of their list under its lock, at most.
+    const AT_ONCE: usize = 64;
+    for class in (1..N_CLASSES).filter_map(Class::from_number) {
+        let number = class.number();
+        let mut taken: *mut Slab = null_mut();
+        while LENGTHS[number].load(Relaxed) != 0 {
+            let mut list = LISTS[number].lock();
+            for _ in 0..AT_ONCE {
+                let slab = list.first;
+                if slab.is_null() {
+                    break;
+                }
+                // SAFETY: the lock is held. From here on the slab is ours, and in no list.
+                unsafe {
+                    list.hand_over(slab, class, heap.id);
+                    (*slab).next = taken;
+                }
+                taken = slab;
+            }
+        }
+        while !taken.is_null() {
+            let slab = taken;
+            // SAFETY: ours, and handed over.
+            unsafe {
+                taken = (*slab).next;
+                purge(slab, class, true);
+            }
+        }
+    }
+}
+
+/// Gives back the pages of an orphan of which every block is free, with `all` also those that no block was taken from, and
+/// makes it an orphan again.
+///
+/// # Safety
+/// It was handed over to a heap of the calling thread's, and is in no list.
+unsafe fn purge(slab: *mut Slab, class: Class, all: bool) {
+    // ORDERING: the second rule in `slab::remote`: the map names us before we look.
+    fence(SeqCst);
+    // SAFETY: the caller's.
+    unsafe {
+        if let Err(found) = slab::drain(slab) {
+            report(found);
+        }
+        if knobs::HOLE_PURGE.get() {
+            let bytes = slab::purge_holes(slab, 1);
+            warm::used(-(bytes as isize));
+            warm::gave_back(bytes);
+            if all {
+                slab::purge_beyond(slab);
+            }
+        }
+        abandon(slab, class);
     }
 }
 
@@ -244,7 +319,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::heap::{Heap, current, free_remote};
+    use crate::heap::{current, free_remote};
     use crate::os::process::in_child;
 
     /// Whose delivery was the last one may come late: then it looks at what the slot is by now.
@@ -266,7 +341,7 @@ mod tests {
             let mut good = all_are() && LENGTHS[class.number()].load(Relaxed) == 1;
             for slot in 1..1 << class.info().order {
                 // SAFETY: as above.
-                emptied(unsafe { slab.add(slot) });
+                look_at(unsafe { slab.add(slot) });
                 good &= all_are() && LENGTHS[class.number()].load(Relaxed) == 1;
             }
             // SAFETY: the block is ours, and of no heap.

@@ -135,7 +135,7 @@ impl Outbox {
         // SAFETY: the caller's.
         match unsafe { remote::deliver(slab, self.words[at], mask) } {
             Ok(false) => {}
-            Ok(true) => orphans::emptied(slab),
+            Ok(true) => orphans::look_at(slab),
             Err(found) => report(found),
         }
         // ORDERING: Release: after the last use of the notice.

@@ -249,12 +249,12 @@ impl Small {
                     racy(&raw const (*state).flushes),
                 )
             };
-            totals.refills.slab += u64::from(refills);
-            totals.flushes += u64::from(flushes);
+            totals.refills.slab += refills;
+            totals.flushes += flushes;
             self.magazines[number] += heap.in_magazines(class);
             sink.add(class, |counts| {
-                counts.refills += u64::from(refills);
-                counts.flushes += u64::from(flushes);
+                counts.refills += refills;
+                counts.flushes += flushes;
             });
         }
     }

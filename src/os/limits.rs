@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use super::read_file;
+use super::{read_file, sys};
 
 /// What is known: one of these.
 static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -28,8 +28,16 @@ fn look() -> bool {
             rlim_cur: libc::RLIM_INFINITY,
             rlim_max: libc::RLIM_INFINITY,
         };
-        // SAFETY: a plain call, which writes the limit.
-        unsafe { libc::getrlimit(resource, &mut limit) };
+        // SAFETY: the kernel writes the limit. libc's function may be a program's own, which allocates.
+        unsafe {
+            sys::call4(
+                libc::SYS_prlimit64,
+                0,
+                resource as usize,
+                0,
+                &raw mut limit as usize,
+            )
+        };
         limit.rlim_cur != libc::RLIM_INFINITY
     };
     let mut buffer = [0; 8];

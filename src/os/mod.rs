@@ -644,13 +644,29 @@ pub(crate) fn process_id() -> u32 {
     unsafe { sys::call3(libc::SYS_getpid, 0, 0, 0) as u32 }
 }
 
-/// Ends the process as abort() would, without libc's locks.
+/// Ends the process as abort() does, without libc's locks: by SIGABRT, which the program may handle, but not survive.
 pub(crate) fn abort() -> ! {
-    // SAFETY: a signal to ourselves; if it is blocked or handled, the trap below ends us.
+    /// As the kernel has it: handler, flags, restorer, mask. All zero is the default action.
+    static DEFAULT: [u64; 4] = [0; 4];
+    /// One word, a bit for each signal from 1 on.
+    static SIGABRT: u64 = 1 << (libc::SIGABRT - 1);
+    const WORD: usize = size_of::<u64>();
+    let number = libc::SIGABRT as usize;
+    let unblock = libc::SIG_UNBLOCK as usize;
+    // SAFETY: a signal to ourselves; the kernel reads the words.
     unsafe {
         let pid = sys::call3(libc::SYS_getpid, 0, 0, 0) as usize;
         let tid = sys::call3(libc::SYS_gettid, 0, 0, 0) as usize;
-        sys::call3(libc::SYS_tgkill, pid, tid, libc::SIGABRT as usize);
+        let mask = &raw const SIGABRT as usize;
+        let send = || {
+            sys::call4(libc::SYS_rt_sigprocmask, unblock, mask, 0, WORD);
+            sys::call3(libc::SYS_tgkill, pid, tid, number);
+        };
+        send();
+        // It is ignored, or its handler has returned.
+        let action = &raw const DEFAULT as usize;
+        sys::call4(libc::SYS_rt_sigaction, number, action, 0, WORD);
+        send();
         core::arch::asm!("ud2", options(noreturn));
     }
 }

@@ -310,7 +310,7 @@ pub(crate) unsafe fn put(
         let blocks = top.offset_from(at) as u32;
         (*slab).summary |= summary;
         (*slab).free += blocks;
-        (*slab).freed += blocks;
+        (*slab).freed = (*slab).freed.saturating_add(blocks);
     }
     Ok(at)
 }
@@ -348,7 +348,7 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Found> {
             total += bits.count_ones();
         }
         (*slab).free += total;
-        (*slab).freed += total;
+        (*slab).freed = (*slab).freed.saturating_add(total);
         Ok(total as usize)
     }
 }

@@ -155,7 +155,8 @@ impl Drop for Flight<'_> {
 }
 
 /// Sets the bits of `mask` in `word`, a remote word of the slab, and sees that the owner learns of it.
-/// True when the slab is an orphan of which these seem to have been the last blocks in use.
+/// True when the slab is an orphan that somebody should look at: these seem to have been the last blocks in use, or
+/// only a half, a quarter and so on of all its blocks still is.
 ///
 /// # Safety
 /// The blocks are in use, and the caller frees them with this.
@@ -169,6 +170,8 @@ pub(crate) unsafe fn deliver(
     let word = unsafe { &*word };
     // Read before the bits are set: afterwards the slab may be anybody's.
     let owner = map::lookup(Slab::base(slab)).owner();
+    // SAFETY: the caller's: a block in use keeps its slab.
+    let blocks = unsafe { super::info(slab) }.blocks.into();
     // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and
     // the first rule at the head of the file.
     let twice = word.fetch_or(mask, SeqCst) & mask;
@@ -186,7 +189,14 @@ pub(crate) unsafe fn deliver(
     // It may be too low: these blocks may have been found in the words before they are taken off
     // here. Then somebody looks too early, which puts it right. It is never too high.
     // ORDERING: Release pairs with the Acquire in `orphans`: after the bits.
-    Ok(live.fetch_sub(n, Release).wrapping_sub(n) as i32 <= 0)
+    let before = live.fetch_sub(n, Release);
+    let left = before.wrapping_sub(n);
+    Ok(left as i32 <= 0 || halvings(blocks, left) != halvings(blocks, before))
+}
+
+/// How often `blocks` can be halved before there are fewer than `live`, which is not 0.
+fn halvings(blocks: u32, live: u32) -> u32 {
+    (blocks / live).max(1).ilog2()
 }
 
 /// The address of the block that the lowest of `bits` in `word` stands for.
