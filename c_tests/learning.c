@@ -31,6 +31,14 @@ __attribute__((noinline)) static void *take_sparse(size_t size)
     return block;
 }
 
+/* One call site for all. */
+__attribute__((noinline)) static void *take_any(size_t size)
+{
+    void *block = launder(malloc(size));
+    CHECK(block != NULL, "malloc(%zu)", size);
+    return block;
+}
+
 static size_t number(const char *json, const char *name)
 {
     char quoted[64];
@@ -123,6 +131,25 @@ static void the_sites(void)
     CHECK(hak_site_name(NULL, name, sizeof name) == 3 && strcmp(name, "0x0") == 0, "it is %s", name);
 }
 
+/* What a program has given back itself it may take again. */
+static void trims_are_no_mistakes(void)
+{
+    static void *blocks[2000];
+    size_t first = number(policy(), "windows"), missed = 0, i;
+    while (number(policy(), "windows") < first + 4) {
+        for (i = 0; i < COUNT(blocks); i++) {
+            blocks[i] = launder(malloc(SMALL));
+            *(char *)blocks[i] = 1;
+        }
+        for (i = 0; i < COUNT(blocks); i++)
+            free(blocks[i]);
+        malloc_trim(0);
+        if (number(policy(), "windows") > first + 1 && number(policy(), "missed") > missed)
+            missed = number(policy(), "missed");
+    }
+    CHECK(missed < 1000, "%zu ns of each ms for what was missed", missed);
+}
+
 /* Whatever comes and goes, windows end, and what is kept free has a price. */
 static void windows(void)
 {
@@ -136,13 +163,66 @@ static void windows(void)
         if (number(policy(), "rent") > rent)
             rent = number(policy(), "rent");
     }
-    CHECK(number(policy(), "fault_ns") > 0, "a fault costs nothing");
+    CHECK(number(policy(), "fault_ns") > 0 && number(policy(), "fault_ns") != 1000,
+          "none of the faults of so many small blocks was timed");
+}
+
+/* A program that frees much and takes it again soon needs another strategy than it begins with, and gets it. */
+static void a_strategy_comes_into_force(void)
+{
+    static void *blocks[16000];
+    static const char IN_FORCE[] = "\"strategy\":\"keep-";
+    const char *name;
+    size_t i, turn;
+    for (turn = 0; number(policy(), "changes") == 0; turn++) {
+        CHECK(turn < 2000, "no other strategy after %zu windows", number(policy(), "windows"));
+        for (i = 0; i < COUNT(blocks); i++) {
+            blocks[i] = launder(malloc(1000));
+            *(char *)blocks[i] = 1;
+        }
+        for (i = 0; i < COUNT(blocks); i++)
+            free(blocks[i]);
+        sleep_ms(10);
+    }
+    name = strstr(policy(), IN_FORCE);
+    CHECK(name != NULL && number(policy(), "warm_floor_bytes") == strtoul(name + strlen(IN_FORCE), NULL, 10) * KIB,
+          "it is %.400s", policy());
+}
+
+/*
+ * Behind one call site may be a program's own allocator, or another phase: that the first block was touched all over
+ * says little of later ones.
+ */
+static void a_dense_site_becomes_sparse(size_t size)
+{
+    static char *blocks[24];
+    size_t round, before, i, j;
+    free(memset(take_any(size), 1, size));
+    before = resident_kib();
+    for (round = 0; round < 5; round++) {
+        for (i = 0; i < COUNT(blocks); i++) {
+            blocks[i] = (char *)take_any(size);
+            for (j = 0; j < 10; j++)
+                blocks[i][j * size / 10] = 1;
+        }
+        if (round < 4)
+            for (i = 0; i < COUNT(blocks); i++)
+                free(blocks[i]);
+    }
+    CHECK(resident_kib() < before + 4 * KIB, "%zu KiB resident, %zu before, blocks of %zu", resident_kib(), before, size);
+    for (i = 0; i < COUNT(blocks); i++)
+        free(blocks[i]);
 }
 
 int main(void)
 {
     the_policy();
     the_sites();
+    a_dense_site_becomes_sparse(9 * MIB);
+    a_dense_site_becomes_sparse(38 * MIB);
+    a_dense_site_becomes_sparse(1096 * KIB);
+    trims_are_no_mistakes();
     windows();
+    a_strategy_comes_into_force();
     return 0;
 }

@@ -18,6 +18,7 @@ use crate::guard;
 pub use crate::guard::ON as GUARDED;
 use crate::heap::{self, Heap, Look, tls};
 use crate::large::{self, Request, Resize};
+use crate::learn;
 use crate::os;
 use crate::space::map::{self, Kind};
 use crate::space::{pool, warm};
@@ -719,6 +720,10 @@ fn given() -> u64 {
 
 /// See [`trim`].
 fn trim_to(pad: usize) {
+    learn::trim(|| trim_all_to(pad));
+}
+
+fn trim_all_to(pad: usize) {
     let pad = pad.min(isize::MAX as usize);
     let heap = tls::heap();
     if Heap::is_real(heap) {

@@ -177,6 +177,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
             } else if populate {
                 os::populate(start, need);
             }
+            let populated = if populate { flag::POPULATED } else { 0 };
             let p = publish(
                 n,
                 record,
@@ -184,7 +185,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 mapped,
                 need,
                 key,
-                huge | zeroed,
+                huge | zeroed | populated,
             );
             if p.is_some() {
                 record.set_charge(unproven);
@@ -245,7 +246,7 @@ pub(super) fn give(n: u32, record: &Record) {
     BLOCKS.fetch_sub(1, Relaxed);
     used(-(record.used() as isize));
     record.set_state(State::Leaving);
-    let looked = shelf::unknown(record).then(|| look(record));
+    let looked = shelf::wants_look(record).then(|| look(record));
     record.put(flag::FILLED, policy::filled(record.mapped(), record.used()));
     let used = record.used();
     record.set_used(0);
@@ -261,9 +262,9 @@ fn look(record: &Record) -> Density {
     let mut touched = 0;
     for i in 0..LOOKS {
         let at = record.address() + (i * 2 + 1) * pages / (LOOKS * 2) * PAGE;
-        if record.has(flag::HUGE) {
-            // A huge page is resident as a whole; one that was never written is zero. (So is one to which zeros were
-            // written: `shelf::give` doubts it.)
+        if record.has(flag::HUGE | flag::POPULATED) {
+            // It is resident as a whole; what was never written is zero. (So is that to which zeros were written:
+            // `Shelf::looked` doubts it.)
             // SAFETY: the page is in the block, which is nobody's but ours now.
             let words = unsafe { &*(at as *const [u64; PAGE / 8]) };
             touched += words.iter().any(|word| *word != 0) as usize;

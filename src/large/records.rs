@@ -61,6 +61,8 @@ pub(super) mod flag {
     pub(crate) const CARRIED: u32 = 128;
     /// It was taken fresh, as zeros: unless its site is dense, no kept block of that would have served.
     pub(crate) const ZEROED: u32 = 256;
+    /// It was made resident when it was mapped.
+    pub(crate) const POPULATED: u32 = 512;
 }
 
 /// A range of addresses.
@@ -120,8 +122,8 @@ fields! {
     stamp set_stamp u32;
 }
 
-const FLAG_BITS: u32 = 9;
-const _: () = assert!(flag::ZEROED >> FLAG_BITS == 0);
+const FLAG_BITS: u32 = 10;
+const _: () = assert!(flag::POPULATED >> FLAG_BITS == 0);
 
 impl Record {
     /// Whose it is.
@@ -408,6 +410,6 @@ mod tests {
         assert_eq!(record.charge(), 4 * SLOT);
         assert!(record.has(flag::EARNED) && !record.has(flag::HUGE));
         record.set_charge(usize::MAX);
-        assert!(record.charge() >= (1 << 39) - SLOT && record.has(flag::EARNED));
+        assert!(record.charge() >= (1 << 38) - SLOT && record.has(flag::EARNED));
     }
 }

@@ -194,15 +194,24 @@ impl Shelf {
         Some((n, record))
     }
 
-    /// Notes how densely a freed block of a site was touched.
-    fn looked(&mut self, key: u32, bin: usize, density: Density) {
+    /// Notes how densely the freed block of `record` was touched.
+    fn looked(&mut self, record: &Record, bin: usize, seen: Density) {
+        let key = record.key();
+        let site = self.sites.at(key, bin);
+        let sure = seen == Density::Dense || !record.has(flag::HUGE | flag::POPULATED);
+        if !sure && site.density != Density::Dense {
+            self.doubted = Some((key, bin));
+            return;
+        }
+        if site.density == Density::Unknown && seen == Density::Dense {
+            self.dense_looks = self.dense_looks.saturating_add(1);
+        }
+        site.looked(seen, sure && !record.has(flag::HUGE | flag::POPULATED));
+        sites::note_density(key, bin, site.density);
         if self.doubted == Some((key, bin)) {
             self.doubted = None;
-            self.distrust |= density == Density::Sparse;
+            self.distrust |= seen == Density::Sparse;
         }
-        let site = self.sites.at(key, bin);
-        site.looked(density);
-        sites::note_density(key, bin, site.density);
     }
 
     /// A kept block; `dense`: the site is known to touch all of its blocks.
@@ -235,7 +244,8 @@ pub(super) fn take(
     warm::tick(mapped);
     let mut shelf = SHELF.lock();
     let bin = sites::bin(key, mapped);
-    let density = density(shelf.sites.at(key, bin));
+    let site = shelf.sites.at(key, bin);
+    let (density, in_doubt) = (density(site), knobs::DENSITY.get() && site.is_in_doubt());
     // Clearing a block that is used sparsely would make all of it resident.
     let dense = density == Density::Dense;
     if dense && knobs::DENSITY.get() && !sites::may_be_dense(key, need) {
@@ -268,7 +278,7 @@ pub(super) fn take(
     let large = need >= policy::WHALE_MIN
         || growing && need > policy::RUN_MAX && shelf.sites.at(key, bin).comes_to(SUPERSLAB);
     let may_be_huge = large && knobs::THP.get() && !crowded;
-    let dense_huge = may_be_huge && dense;
+    let dense_huge = may_be_huge && dense && !in_doubt;
     let resident = match (dense_huge, growing) {
         (false, _) => need,
         (true, false) => policy::huge_mapped(policy::mapped(need)),
@@ -308,7 +318,8 @@ pub(super) fn take(
             return Some(Found::Range(n));
         }
     }
-    let populate = huge == 0 && dense && need <= policy::BIG_MAX && knobs::POPULATE.get();
+    let populate =
+        huge == 0 && dense && !in_doubt && need <= policy::BIG_MAX && knobs::POPULATE.get();
     let Some(n) = shelf.numbers.take() else {
         shelf.unproven -= unproven;
         return None;
@@ -350,13 +361,14 @@ fn density(site: &Site) -> Density {
 }
 
 /// Whether somebody should look how densely the freed block of `record` was touched.
-pub(super) fn unknown(record: &Record) -> bool {
+pub(super) fn wants_look(record: &Record) -> bool {
     let bin = sites::bin(record.key(), record.mapped());
     // In a block that was used before another site may have touched more. (Who takes only such stays unknown, and passes
     // on nothing, until it takes a fresh one.)
     record.has(flag::UNPROVEN)
         || !record.has(flag::REUSED)
-            && density(SHELF.lock().sites.at(record.key(), bin)) == Density::Unknown
+            && knobs::DENSITY.get()
+            && SHELF.lock().sites.at(record.key(), bin).wants_look()
 }
 
 /// The credit of a site, of all its sizes, and how densely it touches them.
@@ -407,9 +419,10 @@ pub(crate) fn teach(lesson: &Lesson, address: usize) {
     let now = now();
     book::enter(lesson.key, address);
     let mut shelf = SHELF.lock();
-    shelf.looked(lesson.key, lesson.bin.into(), lesson.density);
     let site = shelf.sites.at(lesson.key, lesson.bin.into());
+    site.teach(lesson.density);
     site.grant(now, lesson.credit);
+    sites::note_density(lesson.key, lesson.bin.into(), lesson.density);
 }
 
 /// Keeps a freed block of which `used` bytes were in use, or not: then the caller gives it back.
@@ -425,14 +438,8 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
         record.put(flag::UNPROVEN, false);
         shelf.unproven = shelf.unproven.saturating_sub(record.charge());
     }
-    if let Some(density) = looked {
-        if density == Density::Sparse && record.has(flag::HUGE) {
-            shelf.doubted = Some((key, bin));
-        } else {
-            shelf.looked(key, bin, density);
-            let dense = u32::from(density == Density::Dense);
-            shelf.dense_looks = shelf.dense_looks.saturating_add(dense);
-        }
+    if let Some(seen) = looked {
+        shelf.looked(record, bin, seen);
     }
     let growing = policy::is_growing(key);
     let site = shelf.sites.at(key, bin);
@@ -472,9 +479,13 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let useless = record.has(flag::ZEROED)
         && knobs::SITES.get()
         && density(shelf.sites.at(key, bin)) != Density::Dense;
+    // Its next block shall show how it is touched.
+    let in_doubt =
+        record.has(flag::HUGE | flag::POPULATED) && shelf.sites.at(key, bin).is_in_doubt();
     let kept = enabled
         && !grows_up
         && !useless
+        && !in_doubt
         && (earned
             || if room {
                 charge <= budget

@@ -265,6 +265,15 @@ impl Lifecycle {
         }
     }
 
+    /// The strategy to begin with the next time: not one that is only tried.
+    pub(crate) fn proved(&self) -> usize {
+        match self.phase {
+            Phase::Learn => self.best,
+            Phase::Canary => self.proven,
+            Phase::Frozen => self.strategy,
+        }
+    }
+
     /// What [`resume`](Self::resume) wants to know.
     pub(crate) fn frozen(&self) -> Option<(Sizes, u64)> {
         (self.phase == Phase::Frozen).then_some((self.sizes, self.frozen_cost))
@@ -276,7 +285,7 @@ impl Lifecycle {
         self.last = window.cost;
         self.price = window.price;
         let cost = window.cost.total(window.price);
-        let before = self.strategy;
+        let (before, relearned) = (self.strategy, self.relearned);
         let idle = before > 0
             && cost >= NOTHING
             && window.cost.missed < NOTHING
@@ -295,6 +304,10 @@ impl Lifecycle {
             Phase::Frozen => self.watch(window, cost),
         }
         self.changes += u64::from(before != self.strategy);
+        if self.relearned != relearned {
+            // What calls took before says nothing of what is compared from now on.
+            self.proven_p99 = 0;
+        }
     }
 
     fn learn(&mut self, window: &Window, cost: u64) {
@@ -647,6 +660,40 @@ mod tests {
         // Other requests.
         run(&mut life, 1, 20_000, 20);
         assert_eq!((life.phase, life.relearned), (Phase::Learn, 2));
+    }
+
+    #[test]
+    fn what_calls_took_before_requests_changed_is_not_compared_with() {
+        let mut life = Lifecycle::NEW;
+        let slow = |life: &Lifecycle, bin| Window {
+            p99_ns: 5_000_000,
+            ..window(cost_of(life.strategy, 3391), bin)
+        };
+        life.see(&slow(&life.clone(), 10));
+        assert_eq!((life.relearned, life.proven_p99), (0, 5_000_000));
+        life.see(&slow(&life.clone(), 20));
+        assert_eq!((life.relearned, life.proven_p99), (1, 0));
+    }
+
+    #[test]
+    fn what_is_only_tried_is_not_what_has_proved() {
+        let mut life = Lifecycle::NEW;
+        let mut tries = 0;
+        for _ in 0..40 {
+            run(&mut life, 1, 20_000, 10);
+            match life.phase {
+                Phase::Learn if life.strategy != life.best => {
+                    tries += 1;
+                    assert_eq!(life.proved(), life.best);
+                }
+                Phase::Learn | Phase::Frozen => assert_eq!(life.proved(), life.strategy),
+                Phase::Canary => {
+                    tries += 1;
+                    assert_eq!(life.proved(), START);
+                }
+            }
+        }
+        assert!(tries > 1 && life.phase == Phase::Frozen);
     }
 
     /// A window of `ms` in which nothing was missed, of what `life` keeps `left` per mille was left alone.

@@ -29,7 +29,8 @@ pub(crate) mod sizes;
 pub(crate) mod strategy;
 
 pub(crate) use monitor::{
-    Holds, give_back, look_anyway, missed, missed_huge, patience_huge_ms, patience_ms, tick,
+    Holds, give_back, is_trim, look_anyway, missed, missed_huge, patience_huge_ms, patience_ms,
+    tick, trim,
 };
 pub(crate) use strategy::{users_floor, warm_floor};
 

@@ -291,9 +291,27 @@ pub(crate) unsafe fn time_huge_fault(page: *mut u8) {
     }
 }
 
+/// Calls under way in which the program has memory given back.
+static TRIMS: AtomicU32 = AtomicU32::new(0);
+
+/// Does `trim`, which gives memory back because the program wants that, or has no other: nothing is learned from what
+/// that takes, nor from what is missed then.
+pub(crate) fn trim(trim: impl FnOnce()) {
+    TRIMS.fetch_add(1, Relaxed);
+    trim();
+    // It is 0 already in the child of a fork that a signal handler made meanwhile.
+    let less = |n: u32| Some(n.saturating_sub(1));
+    let _ = TRIMS.fetch_update(Relaxed, Relaxed, less);
+}
+
+/// Whether memory goes back because the program wants that.
+pub(crate) fn is_trim() -> bool {
+    TRIMS.load(Relaxed) != 0
+}
+
 /// Does `give`, which gives memory back to the system, and notes what that took.
 pub(crate) fn give_back<T>(give: impl FnOnce() -> T) -> T {
-    if !knobs::ELO.get() {
+    if !knobs::ELO.get() || is_trim() {
         return give();
     }
     let before = os::now_ns();
@@ -402,7 +420,7 @@ impl Monitor {
             return None;
         }
         let (missed, given_ns) = (MISSED.load(Relaxed), GIVEN_NS.load(Relaxed));
-        let before = self.lifecycle.strategy;
+        let before = (self.lifecycle.strategy, self.lifecycle.relearned);
         // Windows are compared at one price, which follows slowly.
         let price = match PRICE.load(Relaxed) {
             0 => latest,
@@ -443,7 +461,7 @@ impl Monitor {
         self.sizes = total;
         self.missed = missed;
         self.given_ns = given_ns;
-        if self.lifecycle.strategy != before {
+        if (self.lifecycle.strategy, self.lifecycle.relearned) != before {
             self.p99 = P99;
         }
         Some(self.lifecycle.strategy)
@@ -519,6 +537,7 @@ pub(crate) unsafe fn after_fork() {
     }
     BEGAN.store(0, Relaxed);
     ANEW.store(true, Relaxed);
+    TRIMS.store(0, Relaxed);
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@
 //! has stopped loses it. Buffers that grow come to any size: of theirs a block is worth keeping, and missed, only if
 //! it is not much larger than what they come to.
 //!
-//! How densely blocks are touched is seen when the first of them are freed: populating and huge pages are
-//! for those that are touched all over.
+//! How densely blocks are touched is seen when the first of them is freed: populating and huge pages are
+//! for those that are touched all over. One in [`LOOK_EACH`] later ones is looked at, too, for behind one call site there may
+//! be a program's own allocator, or another phase. In pages that were made resident ahead, content tells: zeros may have
+//! been written, so what seems untouched there is a doubt, and the next blocks get small pages, of which the system knows.
 
 use super::since;
 use crate::base::PAGE;
@@ -19,6 +21,15 @@ use crate::base::PAGE;
 const APART_MS: u32 = 1000;
 /// Credit halves in this time.
 const HALVING_MS: u32 = 2000;
+/// Of fresh blocks of a site of which something is known one in so many is looked at when it is freed; of one that was
+/// doubted wrongly, fewer.
+const LOOK_EACH: u8 = 8;
+/// How often that is halved, at most.
+const TRUST_MAX: u8 = 3;
+/// What a look at a block that seems untouched adds to the doubts; one at a block that was touched takes one off.
+const DOUBT: u8 = 2;
+/// So many touched blocks in a row make a sparse site a dense one.
+const DENSE_IN_ROW: u8 = 3;
 
 impl Density {
     /// The density that has this number.
@@ -35,9 +46,9 @@ impl Density {
 pub(crate) enum Density {
     /// Not looked at yet.
     Unknown = 0,
-    /// Some block was mostly untouched: no huge pages, ever.
+    /// Some block was mostly untouched, lately: no huge pages.
     Sparse = 1,
-    /// Every block that was looked at was touched all over.
+    /// The blocks that were looked at were touched all over.
     Dense = 2,
 }
 
@@ -60,6 +71,12 @@ pub(crate) struct Site {
     given_back_ms: u32,
     /// What its buffers came to lately, in pages, if they are such that grow; 0: none was seen.
     grown: u32,
+    /// Fresh blocks freed since it is dense or sparse; it wraps.
+    fresh: u8,
+    /// Of a dense one: see [`DOUBT`]. Of a sparse one: touched blocks in a row.
+    contrary: u8,
+    /// How often doubts were wrong.
+    trust: u8,
 }
 
 impl Site {
@@ -74,6 +91,9 @@ impl Site {
             seen_ms: 0,
             given_back_ms: 0,
             grown: 0,
+            fresh: 0,
+            contrary: 0,
+            trust: 0,
         }
     }
 
@@ -159,11 +179,38 @@ impl Site {
         self.credit /= 2;
     }
 
-    /// Notes what a look at a block showed.
-    pub(crate) fn looked(&mut self, density: Density) {
-        if self.density != Density::Sparse {
-            self.density = density;
+    /// Whether it is taken to be dense, but its next blocks shall show that on small pages.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.density == Density::Dense && self.contrary >= DOUBT
+    }
+
+    /// Whether somebody should look at a fresh block that is freed.
+    pub(crate) fn wants_look(&mut self) -> bool {
+        self.fresh = self.fresh.wrapping_add(1);
+        self.density == Density::Unknown
+            || self.is_in_doubt()
+            || self.fresh.is_multiple_of(LOOK_EACH << self.trust)
+    }
+
+    /// Notes what a look at a block showed; `sure`: the system knew which pages had been touched.
+    pub(crate) fn looked(&mut self, seen: Density, sure: bool) {
+        use Density::{Dense, Sparse};
+        match (self.density, seen) {
+            (Dense, Sparse) if !sure => self.contrary = self.contrary.saturating_add(DOUBT),
+            (Dense, Dense) if sure && self.is_in_doubt() => {
+                self.trust = (self.trust + 1).min(TRUST_MAX);
+                self.contrary = 0;
+            }
+            (Dense, Dense) => self.contrary = self.contrary.saturating_sub(1),
+            (Sparse, Dense) if self.contrary + 1 < DENSE_IN_ROW => self.contrary += 1,
+            (Sparse, Sparse) => self.contrary = 0,
+            _ => (self.density, self.contrary) = (seen, 0),
         }
+    }
+
+    /// Takes over what another process has learned.
+    pub(crate) fn teach(&mut self, density: Density) {
+        (self.density, self.contrary) = (density, 0);
     }
 }
 
@@ -224,13 +271,61 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_sparse_site_stays_sparse() {
+    use Density::{Dense, Sparse};
+
+    /// What is thought of a site after looks at blocks on small pages.
+    fn after(seen: &[Density]) -> Site {
         let mut site = Site::new(2, 3);
-        site.looked(Density::Dense);
-        assert_eq!(site.density, Density::Dense);
-        site.looked(Density::Sparse);
-        site.looked(Density::Dense);
-        assert_eq!(site.density, Density::Sparse);
+        seen.iter().for_each(|seen| site.looked(*seen, true));
+        site
+    }
+
+    #[test]
+    fn a_site_is_sparse_at_once_and_dense_again_after_a_while() {
+        assert_eq!(after(&[Dense]).density, Dense);
+        assert_eq!(after(&[Dense, Sparse]).density, Sparse);
+        assert_eq!(after(&[Sparse, Dense, Dense]).density, Sparse);
+        assert_eq!(
+            after(&[Sparse, Dense, Dense, Sparse, Dense, Dense]).density,
+            Sparse
+        );
+        assert_eq!(after(&[Sparse, Dense, Dense, Dense]).density, Dense);
+    }
+
+    #[test]
+    fn zeros_are_a_doubt_and_small_pages_tell() {
+        let mut site = after(&[Dense]);
+        site.looked(Sparse, false);
+        assert!(site.density == Dense && site.is_in_doubt());
+        // The zeros had been written.
+        site.looked(Dense, true);
+        assert!(site.density == Dense && !site.is_in_doubt());
+        site.looked(Sparse, false);
+        site.looked(Sparse, true);
+        assert!(site.density == Sparse && !site.is_in_doubt());
+        // One block in three that seems untouched is none too many, one in two is.
+        for (touched, doubt) in [(2, false), (1, true)] {
+            let mut site = after(&[Dense]);
+            for _ in 0..10 {
+                site.looked(Sparse, false);
+                (0..touched).for_each(|_| site.looked(Dense, false));
+            }
+            assert_eq!(site.is_in_doubt(), doubt);
+        }
+    }
+
+    #[test]
+    fn a_known_site_is_looked_at_now_and_then() {
+        let looks = |site: &mut Site| (0..64).filter(|_| site.wants_look()).count();
+        assert_eq!(looks(&mut Site::new(2, 3)), 64);
+        assert_eq!(looks(&mut after(&[Sparse])), 8);
+        let mut site = after(&[Dense]);
+        assert_eq!(looks(&mut site), 8);
+        for rest in [4, 2, 1, 1] {
+            site.looked(Sparse, false);
+            assert_eq!(looks(&mut site), 64);
+            site.looked(Dense, true);
+            assert_eq!(looks(&mut site), rest);
+        }
     }
 }

@@ -290,7 +290,7 @@ fn write_body(out: &mut Writer<'_>, build: &BuildId) -> fmt::Result {
     writeln!(
         out,
         "strategy {} {} {cost}",
-        life.strategy,
+        life.proved(),
         life.phase.name()
     )?;
     out.write_str("sizes")?;
