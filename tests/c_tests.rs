@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{Outcome, Served, Stats, command, library, root, run, scratch};
+use support::{Outcome, Served, Stats, command, compiler, library, root, run, scratch};
 
 /// How a program comes to its malloc; the names are those that `c_tests/check.h` knows.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,7 +39,7 @@ struct Program {
     plain: OnceLock<PathBuf>,
 }
 
-/// What `cc` and `c++` are asked for beyond the language: programs that test must be clean.
+/// What the compiler is asked for beyond the language: programs that test must be clean.
 const FLAGS: [&str; 7] = [
     "-O2",
     "-g",
@@ -71,15 +71,7 @@ impl Program {
     fn compile(&self, kind: &str, arguments: &[&str]) -> PathBuf {
         let source = self.source();
         let executable = executables().join(format!("{}.{kind}", self.name));
-        let mut compiler = if source.extension().is_some_and(|kind| kind == "cpp") {
-            let mut compiler = command("c++");
-            compiler.arg("-std=c++17");
-            compiler
-        } else {
-            let mut compiler = command("cc");
-            compiler.arg("-std=gnu17");
-            compiler
-        };
+        let mut compiler = compiler(&source);
         compiler
             .args(FLAGS)
             .arg("-I")

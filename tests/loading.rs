@@ -10,24 +10,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{command, library, root, run, scratch, static_library};
+use support::{command, compiler, library, root, run, scratch, static_library};
 
-fn source(name: &str) -> PathBuf {
-    root()
-        .join("c_tests/loading")
-        .join(name)
-        .with_extension("c")
-}
-
-/// Compiles `c_tests/loading/NAME.c` into a file in `folder`.
+/// Compiles `c_tests/loading/NAME`, in C if it says nothing else, into a file in `folder`.
 fn compile(name: &str, folder: &Path, file: &str, arguments: &[&str]) -> PathBuf {
+    let mut source = root().join("c_tests/loading").join(name);
+    if source.extension().is_none() {
+        source.set_extension("c");
+    }
     let executable = folder.join(file);
-    let mut compiler = command("cc");
+    let mut compiler = compiler(&source);
     compiler
-        .args(["-std=gnu17", "-O2", "-g", "-pthread"])
+        .args(["-O2", "-g", "-pthread"])
         .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
         .arg(root().join("include"))
-        .arg(source(name))
+        .arg(source)
         .arg("-o")
         .arg(&executable)
         .args(arguments);

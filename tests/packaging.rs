@@ -3,25 +3,17 @@
 //!
 //! Goldens are renewed by `RENEW=1 cargo test --test packaging`; the difference is then in git's hands.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A fresh folder below cargo's target directory.
-fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the target directory is writable");
-    folder
-}
+use support::{need, root, scratch};
 
 /// The release build of `libhakmem.so`, up to date.
 fn library() -> &'static Path {
@@ -93,29 +85,6 @@ fn assert_golden(golden: &str, actual: &str) {
     }
     panic!(
         "{golden} is out of date; if that is right: RENEW=1 cargo test --test packaging\n{difference}"
-    );
-}
-
-/// Makes sure that a tool is there: installs its Debian package if that is allowed here, and else fails
-/// by naming it.
-fn need(tool: &str, package: &str) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
-    let there = || Command::new(tool).arg("--version").output().is_ok();
-    if there() {
-        return;
-    }
-    let install =
-        format!("apt-get -q update && apt-get -q -y -o DPkg::Lock::Timeout=300 install {package}");
-    let report = output(
-        Command::new("sh")
-            .args(["-c", &install])
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    );
-    let errors = String::from_utf8_lossy(&report.stderr);
-    assert!(
-        there(),
-        "{tool} is missing; install it: apt-get install {package}\n{errors}"
     );
 }
 
