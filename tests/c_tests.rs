@@ -219,7 +219,8 @@ programs! {
     control:
         address_space alignment calloc_zeroed clock_replaced errno_kept every_function exit_together failing_calls
         fork_first fork_threads handover keys_exhausted limits locked_memory many_threads mapping_limit
-        new_delete new_replaced new_with_header no_overlap open_library orphan_blocks out_of_memory
+        new_caught new_delete new_in_vain new_replaced new_with_header no_overlap open_library orphan_blocks
+        out_of_memory
         realloc_contents remote_free small_stack soak sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
@@ -369,5 +370,9 @@ mod static_library {
     #[test]
     fn cpp_in_static_program() {
         pass("new_delete", "static", &["-static"]);
+        pass("new_in_vain", "static", &["-static"]);
+        // An archive gives what somebody needs, and hakmem has to do without.
+        let thrower = "-Wl,-u,_ZSt17__throw_bad_allocv";
+        pass("new_caught", "static", &["-static", thrower]);
     }
 }

@@ -126,6 +126,29 @@ fn memory_from_before_our_constructor() {
     pass(command(&linked).env("TEST_HAKMEM", "1"));
 }
 
+/// A library in C++ whose exceptions are its own, in a program that has none.
+#[test]
+fn a_library_that_contains_its_cpp_library_catches_bad_alloc() {
+    let (folder, _) = folder_with_library("loading.new_plugin");
+    let host = compile("new_host", &folder, "host", &[]);
+    let kinds: [(&str, &[&str]); 3] = [
+        ("linked", &[]),
+        ("contains", &["-static-libstdc++"]),
+        ("contains_all", &["-static-libstdc++", "-static-libgcc"]),
+    ];
+    for (kind, arguments) in kinds {
+        let arguments = [&["-shared", "-fPIC"], arguments].concat();
+        let plugin = compile("new_plugin.cpp", &folder, &format!("{kind}.so"), &arguments);
+        pass(
+            command(&host)
+                .arg(&plugin)
+                .env("LD_PRELOAD", library())
+                .env("TEST_LIBRARY", library())
+                .env("TEST_MODE", "preload"),
+        );
+    }
+}
+
 /// Nobody waits before a fork, and nothing has to be undone in the parent.
 #[test]
 fn no_handler_runs_before_a_fork() {
