@@ -99,11 +99,13 @@ fn header_is_current() {
 fn header_serves_c_and_cpp() {
     need("g++", "g++");
     let folder = scratch("header");
-    let use_it = "#include <hakmem.h>\n#include <hakmem.h>\n\
+    // A program may have a macro of that name when it comes to the header.
+    let use_it = "#include <stdlib.h>\n#include <malloc.h>\n#define malloc another\n\
+                  #include <hakmem.h>\n#include <hakmem.h>\n\
                   int main(void) { void *p = hak_malloc(1); cfree(p); free_sized(0, 1); return HAKMEM_VERSION_MAJOR; }\n";
     for (compiler, name, standards) in [
-        ("gcc", "use.c", &["c99", "c11", "gnu17", "gnu2x"][..]),
-        ("g++", "use.cpp", &["c++11", "c++17", "gnu++20"][..]),
+        ("gcc", "use.c", &["c89", "c99", "c11", "gnu17", "gnu2x"][..]),
+        ("g++", "use.cpp", &["c++98", "c++11", "c++17", "gnu++20"]),
     ] {
         let source = folder.join(name);
         fs::write(&source, use_it).expect("scratch is writable");
@@ -114,6 +116,7 @@ fn header_serves_c_and_cpp() {
                     "-Wall",
                     "-Wextra",
                     "-Wpedantic",
+                    "-Wredundant-decls",
                     "-Werror",
                     "-fsyntax-only",
                     "-I",
