@@ -29,3 +29,15 @@ extern "C" int is_told(std::size_t size)
     }
     return 0;
 }
+
+struct refusal {
+};
+
+/* Whether what its handler throws is caught where it asks for NULL. */
+extern "C" int is_spared(std::size_t size)
+{
+    std::set_new_handler([] { throw refusal(); });
+    bool spared = ::operator new(size, std::nothrow) == nullptr;
+    std::set_new_handler(nullptr);
+    return spared;
+}

@@ -245,8 +245,8 @@ extern "C" fn thrower(site: usize) -> *const c_void {
 /// namespace), and the unwinder.
 const RUNTIMES: [&CStr; 3] = [c"libstdc++.so.6", c"libc++.so.1", c"libgcc_s.so.1"];
 
-/// `weak` if the dynamic linker could bind it at load. Else the symbol in the library that holds `site`, in
-/// one that this was linked with, or in a runtime that is in the process by now; else NULL.
+/// `weak` if the dynamic linker could bind it at load. Else the symbol in the library that holds `site`, who
+/// called, in one that this was linked with, or in a runtime that is in the process by now; else NULL.
 fn find(site: usize, weak: *const c_void, symbol: &CStr) -> *const c_void {
     if !weak.is_null() {
         return weak;
@@ -287,7 +287,7 @@ fn find(site: usize, weak: *const c_void, symbol: &CStr) -> *const c_void {
             // SAFETY: an open handle and a C string.
             let found = unsafe { look_up(caller, symbol.as_ptr()) };
             // SAFETY: the handle is ours. What we return stays mapped without it, with all that its library
-            // was linked with: we return into that library.
+            // was linked with: that library has called us.
             unsafe { close(caller) };
             if !found.is_null() {
                 return found;
@@ -327,7 +327,8 @@ const URC_CONTINUE_UNWIND: c_int = 8;
 
 /// Personality of the frame of the `nothrow` forms: catches everything, at its only call.
 ///
-/// A forced unwind (pthread_exit or cancellation in a new handler) is no exception and goes on.
+/// A forced unwind (pthread_exit or cancellation in a new handler) is no exception and goes on. There may
+/// be two unwinders in a process, and the context is that of the one which calls, from `unwinder`.
 ///
 /// # Safety
 /// Called by the unwinder only.
@@ -337,6 +338,7 @@ unsafe extern "C" fn catch_all(
     _class: u64,
     exception: *mut c_void,
     context: *mut c_void,
+    unwinder: usize,
 ) -> c_int {
     if actions & UA_FORCE_UNWIND != 0 {
         return URC_CONTINUE_UNWIND;
@@ -347,9 +349,8 @@ unsafe extern "C" fn catch_all(
     if actions & UA_HANDLER_FRAME == 0 {
         return URC_CONTINUE_UNWIND;
     }
-    // The unwinder is not the caller's.
-    let set_gr = find(0, weak_address!("_Unwind_SetGR"), c"_Unwind_SetGR");
-    let set_ip = find(0, weak_address!("_Unwind_SetIP"), c"_Unwind_SetIP");
+    let set_gr = find(unwinder, weak_address!("_Unwind_SetGR"), c"_Unwind_SetGR");
+    let set_ip = find(unwinder, weak_address!("_Unwind_SetIP"), c"_Unwind_SetIP");
     if set_gr.is_null() || set_ip.is_null() {
         return URC_FATAL_PHASE2_ERROR;
     }

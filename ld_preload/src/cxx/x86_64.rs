@@ -276,8 +276,21 @@ pub(super) unsafe extern "C" fn catching_frame() {
         ".cfi_adjust_cfa_offset -8",
         "ret",
         ".cfi_endproc",
-        personality = sym super::catch_all,
+        personality = sym personality,
         swallow = sym super::swallow,
+    )
+}
+
+/// [`super::catch_all`], told by whom it is called.
+///
+/// # Safety
+/// Called by the unwinder only.
+#[unsafe(naked)]
+unsafe extern "C" fn personality() {
+    naked_asm!(
+        "mov r9, qword ptr [rsp]",
+        "jmp {catch_all}",
+        catch_all = sym super::catch_all,
     )
 }
 
