@@ -207,6 +207,21 @@ static void new_handlers()
     std::set_new_handler(nullptr);
 }
 
+/* No handler can help with an alignment that is no power of two, and none is asked. */
+static void impossible_alignment()
+{
+    handled = 0;
+    std::set_new_handler(give_up_at_third);
+    for (size_t wrong : {24, 100, 4097}) {
+        auto alignment = std::align_val_t(opaque(wrong));
+        must_throw("new aligned to no power of two", [=] { return ::operator new(64, alignment); });
+        must_be_null("nothrow new aligned to no power of two",
+                     [=] { return ::operator new(64, alignment, std::nothrow); });
+    }
+    CHECK(handled == 0, "the handler was called %d times", handled);
+    std::set_new_handler(nullptr);
+}
+
 /* A handler that makes room lets the very same new succeed. */
 static void lift_limit()
 {
@@ -301,6 +316,7 @@ int main()
     aligned_forms();
     all_fail();
     new_handlers();
+    impossible_alignment();
     handler_makes_room();
     arrays_too_large();
     std::vector<std::thread> threads;

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <limits.h>
+#include <sys/resource.h>
 
 #define SMALL_COUNT 40000
 #define SMALL_SIZE 1000
@@ -110,6 +111,50 @@ static size_t stats_in_use_bytes(void)
     return strtoull(number + strspn(number, " ="), NULL, 10);
 }
 
+/* malloc_info writes to its stream and to nothing else: no file is needed on the way. */
+static void needs_no_file(void)
+{
+    static const struct rlimit none = {0, 0};
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream;
+    pid_t child = fork();
+    CHECK(child >= 0, "fork");
+    if (child != 0) {
+        int ended = wait_for(child);
+        CHECK(ended == 0, "malloc_info without files ended with %d", ended);
+        return;
+    }
+    stream = open_memstream(&text, &length);
+    CHECK(stream != NULL, "open_memstream");
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0 && setrlimit(RLIMIT_FSIZE, &none) == 0, "setrlimit");
+    CHECK(malloc_info(0, stream) == 0 && fclose(stream) == 0, "malloc_info");
+    check_xml(text);
+    _exit(0);
+}
+
+static int told;
+
+static void *tell_although_cancelled(void *argument)
+{
+    CHECK(pthread_cancel(pthread_self()) == 0, "pthread_cancel");
+    CHECK(malloc_info(0, (FILE *)argument) == 0, "malloc_info");
+    told = 1;
+    pthread_testcancel();
+    return NULL;
+}
+
+/* A thread that is cancelled leaves nothing behind in the middle of a report. */
+static void is_not_cancelled(void)
+{
+    FILE *file = tmpfile();
+    CHECK(file != NULL && setvbuf(file, NULL, _IONBF, 0) == 0, "tmpfile");
+    CHECK(join_thread(start_thread(tell_although_cancelled, file)) == PTHREAD_CANCELED,
+          "the thread was not cancelled");
+    CHECK(told, "malloc_info was left");
+    fclose(file);
+}
+
 int main(void)
 {
     static char *small[SMALL_COUNT], *large[LARGE_COUNT];
@@ -161,5 +206,9 @@ int main(void)
     CHECK(nowhere != NULL, "fopen");
     CHECK(malloc_info(1, nowhere) != 0, "malloc_info takes no options");
     fclose(nowhere);
+    needs_no_file();
+    /* glibc's can be cancelled wherever the stream can. */
+    if (on_hakmem())
+        is_not_cancelled();
     return 0;
 }

@@ -187,11 +187,11 @@ fn page() -> usize {
 
 /// Allocates `size` bytes, aligned to 16; malloc() under a name of our own.
 ///
-/// @return a block that the caller owns until it passes it to free() or hak_free(); never NULL for a
-/// size of 0. NULL with errno = ENOMEM if there is no memory or `size` exceeds PTRDIFF_MAX. errno is
-/// untouched on success. Thread-safe.
+/// @return a block that the caller owns until it passes it to hak_free(); never NULL for a size of 0. NULL
+/// with errno = ENOMEM if there is no memory or `size` exceeds PTRDIFF_MAX. errno is untouched on success.
+/// Thread-safe.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((malloc, alloc_size(1), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__malloc__, __alloc_size__(1), __warn_unused_result__))
 ///
 /// # Safety
 /// Any size is allowed; unsafe only because the allocator's functions all are.
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn hak_malloc(size: usize) -> *mut c_void {
 /// @param actual receives that number, at least `size`, if it is not NULL; untouched on failure.
 /// @return as hak_malloc(). Thread-safe.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((malloc, warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__malloc__, __warn_unused_result__))
 ///
 /// # Safety
 /// `actual` is NULL or valid for writing a `size_t`.
@@ -233,7 +233,7 @@ unsafe extern "C" fn malloc_at_least(size: usize, actual: *mut usize, site: usiz
 ///
 /// @return as hak_malloc(); NULL with errno = ENOMEM also if the product overflows. Thread-safe.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((malloc, alloc_size(1, 2), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__malloc__, __alloc_size__(1, 2), __warn_unused_result__))
 ///
 /// # Safety
 /// Any arguments are allowed.
@@ -252,7 +252,7 @@ pub unsafe extern "C" fn hak_calloc(n: usize, size: usize) -> *mut c_void {
 /// longer the caller's. NULL with errno = ENOMEM if there is no memory: `ptr` is then still the
 /// caller's, unchanged. Thread-safe, but nobody else may use or free `ptr` meanwhile.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((alloc_size(2), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__alloc_size__(2), __warn_unused_result__))
 ///
 /// # Safety
 /// `ptr` is NULL or a live block.
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn hak_realloc(ptr: *mut c_void, size: usize) -> *mut c_vo
 
 /// hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((alloc_size(2, 3), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__alloc_size__(2, 3), __warn_unused_result__))
 ///
 /// # Safety
 /// `ptr` is NULL or a live block.
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn hak_free_aligned_sized(ptr: *mut c_void, alignment: usi
 /// @return as hak_malloc(); NULL with errno = EINVAL if the alignment exceeds the greatest power of two
 /// in a size_t. Thread-safe.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((malloc, alloc_size(2), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__malloc__, __alloc_size__(2), __warn_unused_result__))
 ///
 /// # Safety
 /// Any arguments are allowed.
@@ -332,7 +332,7 @@ pub unsafe extern "C" fn hak_aligned_alloc(alignment: usize, size: usize) -> *mu
 /// @return 0; EINVAL if `alignment` is not a power of two or is less than sizeof(void *); ENOMEM. On
 /// failure `*memptr` is untouched; errno always is. The caller owns the block. Thread-safe.
 ///
-/// cbindgen:prefix=HAK_ATTRIBUTE((nonnull(1), warn_unused_result))
+/// cbindgen:prefix=HAK_ATTRIBUTE((__nonnull__(1), __warn_unused_result__))
 ///
 /// # Safety
 /// `memptr` is valid for writing a pointer.
@@ -346,8 +346,10 @@ pub unsafe extern "C" fn hak_posix_memalign(
     naked_asm!("mov rcx, [rsp]", "jmp {}", sym posix_memalign_at)
 }
 
-/// How many bytes of a block its owner may use: at least what was asked for; 0 for NULL.
+/// How many bytes a block has: at least what was asked for; 0 for NULL.
 ///
+/// What is beyond may be used in a block of hak_malloc_at_least() only. Of others the compiler knows what was
+/// asked for, and with _FORTIFY_SOURCE ends a program that goes beyond: ask for hak_good_size() bytes.
 /// errno is untouched. Thread-safe, but nobody may free or resize the block meanwhile.
 ///
 /// # Safety
@@ -394,8 +396,9 @@ pub extern "C" fn hak_stats_print(fd: c_int) {
 ///
 /// @param buffer where to; at most `size` bytes are written. May be NULL if `size` is 0.
 /// @return the length of the whole object, without the NUL: if it is not less than `size`, the buffer
-/// holds only its beginning. errno is untouched; nothing is allocated. Thread-safe; a counter may gain
-/// a digit between two calls.
+/// holds only its beginning. 0, and an empty text, if the system has no memory to gather the counters in.
+/// errno is untouched; nothing is allocated by malloc. Thread-safe; a counter may gain a digit between two
+/// calls.
 ///
 /// # Safety
 /// `buffer` is valid for writing `size` bytes.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{Outcome, Served, Stats, command, library, root, run, scratch};
+use support::{Outcome, Served, Stats, command, compiler, library, root, run, scratch};
 
 /// How a program comes to its malloc; the names are those that `c_tests/check.h` knows.
 #[derive(Clone, Copy, PartialEq)]
@@ -39,7 +39,7 @@ struct Program {
     plain: OnceLock<PathBuf>,
 }
 
-/// What `cc` and `c++` are asked for beyond the language: programs that test must be clean.
+/// What the compiler is asked for beyond the language: programs that test must be clean.
 const FLAGS: [&str; 7] = [
     "-O2",
     "-g",
@@ -71,15 +71,7 @@ impl Program {
     fn compile(&self, kind: &str, arguments: &[&str]) -> PathBuf {
         let source = self.source();
         let executable = executables().join(format!("{}.{kind}", self.name));
-        let mut compiler = if source.extension().is_some_and(|kind| kind == "cpp") {
-            let mut compiler = command("c++");
-            compiler.arg("-std=c++17");
-            compiler
-        } else {
-            let mut compiler = command("cc");
-            compiler.arg("-std=gnu17");
-            compiler
-        };
+        let mut compiler = compiler(&source);
         compiler
             .args(FLAGS)
             .arg("-I")
@@ -226,8 +218,9 @@ macro_rules! programs {
 programs! {
     control:
         address_space alignment calloc_zeroed clock_replaced errno_kept every_function exit_together failing_calls
-        fork_first fork_threads guard_many handover keys_exhausted killed_by_abort limits locked_memory many_threads mapping_limit
-        new_delete new_replaced new_with_header no_overlap open_library orphan_blocks out_of_memory
+        fork_first fork_threads guard_many handover keys_exhausted killed_by_abort limits locked_memory many_threads
+        mapping_limit new_caught new_delete new_in_vain new_replaced new_with_header no_overlap open_library
+        orphan_blocks out_of_memory
         realloc_contents remote_free small_stack soak sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
@@ -377,5 +370,9 @@ mod static_library {
     #[test]
     fn cpp_in_static_program() {
         pass("new_delete", "static", &["-static"]);
+        pass("new_in_vain", "static", &["-static"]);
+        // An archive gives what somebody needs, and hakmem has to do without.
+        let thrower = "-Wl,-u,_ZSt17__throw_bad_allocv";
+        pass("new_caught", "static", &["-static", thrower]);
     }
 }

@@ -10,24 +10,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{command, library, root, run, scratch, static_library};
+use support::{command, compiler, library, root, run, scratch, static_library};
 
-fn source(name: &str) -> PathBuf {
-    root()
-        .join("c_tests/loading")
-        .join(name)
-        .with_extension("c")
-}
-
-/// Compiles `c_tests/loading/NAME.c` into a file in `folder`.
+/// Compiles `c_tests/loading/NAME`, in C if it says nothing else, into a file in `folder`.
 fn compile(name: &str, folder: &Path, file: &str, arguments: &[&str]) -> PathBuf {
+    let mut source = root().join("c_tests/loading").join(name);
+    if source.extension().is_none() {
+        source.set_extension("c");
+    }
     let executable = folder.join(file);
-    let mut compiler = command("cc");
+    let mut compiler = compiler(&source);
     compiler
-        .args(["-std=gnu17", "-O2", "-g", "-pthread"])
+        .args(["-O2", "-g", "-pthread"])
         .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
         .arg(root().join("include"))
-        .arg(source(name))
+        .arg(source)
         .arg("-o")
         .arg(&executable)
         .args(arguments);
@@ -127,6 +124,35 @@ fn memory_from_before_our_constructor() {
     let arguments = ["-Wl,--no-as-needed", here, rpath, "-learly", hakmem];
     let linked = compile("early_user", &folder, "user.linked", &arguments);
     pass(command(&linked).env("TEST_HAKMEM", "1"));
+}
+
+/// A library in C++ whose exceptions are its own, in a program that has none.
+#[test]
+fn a_library_that_contains_its_cpp_library_catches_bad_alloc() {
+    let (folder, _) = folder_with_library("loading.new_plugin");
+    let host = compile("new_host", &folder, "host", &[]);
+    // An unwinder that is part of the library shows nobody how to catch what a handler throws.
+    let kinds: [(&str, &[&str], &[&str]); 3] = [
+        ("linked", &[], &["throwing"]),
+        ("contains", &["-static-libstdc++"], &["throwing"]),
+        (
+            "contains_all",
+            &["-static-libstdc++", "-static-libgcc"],
+            &[],
+        ),
+    ];
+    for (kind, linking, arguments) in kinds {
+        let linking = [&["-shared", "-fPIC"], linking].concat();
+        let plugin = compile("new_plugin.cpp", &folder, &format!("{kind}.so"), &linking);
+        pass(
+            command(&host)
+                .arg(&plugin)
+                .args(arguments)
+                .env("LD_PRELOAD", library())
+                .env("TEST_LIBRARY", library())
+                .env("TEST_MODE", "preload"),
+        );
+    }
 }
 
 /// Nobody waits before a fork, and nothing has to be undone in the parent.

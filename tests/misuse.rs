@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
-use support::{Outcome, command, library, root, run, scratch};
+use support::{Outcome, command, compiler, library, root, run, scratch};
 
 /// What a program must come to.
 #[derive(Clone, PartialEq, Debug)]
@@ -106,12 +106,10 @@ fn cases() -> Vec<Case> {
 }
 
 fn compile(source: &Path, executable: &Path) {
-    let is_cxx = source.extension().is_some_and(|kind| kind == "cpp");
-    let mut compiler = command(if is_cxx { "c++" } else { "cc" });
+    let mut compiler = compiler(source);
     compiler
         // The mistakes are to reach the machine as they are written, and unremarked.
         .args(["-O0", "-g", "-w", "-pthread", "-fno-builtin"])
-        .arg(if is_cxx { "-std=c++17" } else { "-std=gnu17" })
         .arg(source)
         .arg("-o")
         .arg(executable);
@@ -186,18 +184,9 @@ fn sound_programs_run_guarded() {
     for name in SOUND {
         let source = root().join("c_tests").join(name);
         let executable = folder.join(name).with_extension("");
-        let mut compiler = if name.ends_with(".cpp") {
-            command("c++")
-        } else {
-            command("cc")
-        };
-        let standard = if name.ends_with(".cpp") {
-            "-std=gnu++17"
-        } else {
-            "-std=gnu17"
-        };
+        let mut compiler = compiler(&source);
         compiler
-            .args([standard, "-O2", "-g", "-pthread", "-I"])
+            .args(["-O2", "-g", "-pthread", "-I"])
             .arg(root().join("include"))
             .arg(&source)
             .arg("-o")

@@ -3,25 +3,17 @@
 //!
 //! Goldens are renewed by `RENEW=1 cargo test --test packaging`; the difference is then in git's hands.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A fresh folder below cargo's target directory.
-fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the target directory is writable");
-    folder
-}
+use support::{need, root, scratch};
 
 /// The release build of `libhakmem.so`, up to date.
 fn library() -> &'static Path {
@@ -96,29 +88,6 @@ fn assert_golden(golden: &str, actual: &str) {
     );
 }
 
-/// Makes sure that a tool is there: installs its Debian package if that is allowed here, and else fails
-/// by naming it.
-fn need(tool: &str, package: &str) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
-    let there = || Command::new(tool).arg("--version").output().is_ok();
-    if there() {
-        return;
-    }
-    let install =
-        format!("apt-get -q update && apt-get -q -y -o DPkg::Lock::Timeout=300 install {package}");
-    let report = output(
-        Command::new("sh")
-            .args(["-c", &install])
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    );
-    let errors = String::from_utf8_lossy(&report.stderr);
-    assert!(
-        there(),
-        "{tool} is missing; install it: apt-get install {package}\n{errors}"
-    );
-}
-
 #[test]
 fn header_is_current() {
     let rendered =
@@ -130,11 +99,13 @@ fn header_is_current() {
 fn header_serves_c_and_cpp() {
     need("g++", "g++");
     let folder = scratch("header");
-    let use_it = "#include <hakmem.h>\n#include <hakmem.h>\n\
+    // A program may have a macro of that name when it comes to the header.
+    let use_it = "#include <stdlib.h>\n#include <malloc.h>\n#define malloc another\n\
+                  #include <hakmem.h>\n#include <hakmem.h>\n\
                   int main(void) { void *p = hak_malloc(1); cfree(p); free_sized(0, 1); return HAKMEM_VERSION_MAJOR; }\n";
     for (compiler, name, standards) in [
-        ("gcc", "use.c", &["c99", "c11", "gnu17", "gnu2x"][..]),
-        ("g++", "use.cpp", &["c++11", "c++17", "gnu++20"][..]),
+        ("gcc", "use.c", &["c89", "c99", "c11", "gnu17", "gnu2x"][..]),
+        ("g++", "use.cpp", &["c++98", "c++11", "c++17", "gnu++20"]),
     ] {
         let source = folder.join(name);
         fs::write(&source, use_it).expect("scratch is writable");
@@ -145,6 +116,7 @@ fn header_serves_c_and_cpp() {
                     "-Wall",
                     "-Wextra",
                     "-Wpedantic",
+                    "-Wredundant-decls",
                     "-Werror",
                     "-fsyntax-only",
                     "-I",

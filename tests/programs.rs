@@ -12,10 +12,9 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use support::{Outcome, Served, Stats, command, has, root, run, scratch};
+use support::{Outcome, Served, Stats, command, has, install, root, run, scratch};
 
 /// One of the two runs of a program: its folder, and whether hakmem is preloaded.
 struct Scene {
@@ -107,31 +106,8 @@ fn difference(name: &str, expected: &[u8], result: &[u8]) -> String {
 /// Whether `present` holds, if need be after installing Debian packages. Otherwise it says what
 /// this run does not test, past cargo's capture of the output of tests that pass.
 fn available(what: &str, packages: &[&str], present: impl Fn() -> bool) -> bool {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    if present() {
+    if present() || install(packages, &present) {
         return true;
-    }
-    // SAFETY: geteuid has no preconditions.
-    let may_install = unsafe { libc::geteuid() } == 0 && has("apt-get") && !packages.is_empty();
-    if may_install {
-        let _one_at_a_time = INSTALLING
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let install = || {
-            let mut apt = command("apt-get");
-            apt.args(["install", "-y", "-q", "--no-install-recommends"])
-                .args(packages)
-                .env("DEBIAN_FRONTEND", "noninteractive");
-            run(&mut apt)
-        };
-        if !install().status.success() {
-            // A fresh system has no package lists yet.
-            run(command("apt-get").args(["update", "-q"]));
-            install();
-        }
-        if present() {
-            return true;
-        }
     }
     let hint = match packages {
         [] => String::new(),

@@ -6,20 +6,22 @@
 //! its own where it would under libstdc++, although our versions stand in front of that library.
 //!
 //! Out of memory: the new handler is called, again and again, until there is memory, no handler is
-//! left (`std::bad_alloc` is thrown), or the handler does not return (it may throw, too). Exceptions
-//! cannot pass through Rust frames here, so the slow paths are naked functions with unwind tables of
-//! their own, in [`arch`]; Rust is only called from them for what cannot throw.
+//! left (`std::bad_alloc` is thrown, or a `nothrow` form returns NULL), or the handler does not return
+//! (it may throw, too). Exceptions cannot pass through Rust frames here, so the slow paths are naked
+//! functions with unwind tables of their own, in [`arch`]; Rust is only called from them for what cannot
+//! throw.
 //!
-//! libstdc++ is not a dependency: a C program runs without it. Its entries, and those of the unwinder,
-//! are weak references, looked up by name if the library came in later by dlopen. If there is none, a
-//! throwing `new` without memory says so in one line and aborts.
+//! No C++ library is a dependency: a C program runs without one. Its entries, and those of the unwinder,
+//! are weak references, looked up by name if the library came in later by dlopen, also if it is part of
+//! the library that called. If there is none, a throwing `new` without memory says so in one line and
+//! aborts.
 
 #[path = "cxx/x86_64.rs"]
 mod arch;
 
-use core::ffi::{CStr, c_int, c_void};
-use core::mem::transmute;
-use core::ptr::null_mut;
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::{MaybeUninit, transmute};
+use core::ptr::{null, null_mut};
 
 use hakmem_core::api;
 use hakmem_core::c_api::MIN_ALIGN;
@@ -164,7 +166,9 @@ unsafe extern "C" fn check_size(ptr: *mut c_void, size: usize) {
     }
 }
 
-/// Exports operators that call a throwing one and turn what it throws into NULL.
+/// Exports operators that call a throwing one and turn what it throws into NULL. Ours throws nothing
+/// then, so that they need nobody who could, but a new handler may, and one that the program has put in
+/// its place.
 macro_rules! catching {
     ($($(#[$doc:meta])* $name:ident = $symbol:literal => $target:literal;)*) => {$(
         $(#[$doc])*
@@ -204,11 +208,15 @@ unsafe extern "C" fn attempt(size: usize, alignment: usize, site: usize) -> *mut
     }
 }
 
-/// The new handler that is installed now, or NULL.
-extern "C" fn new_handler() -> *const c_void {
+/// The new handler that is installed now in the C++ library of the caller at `site`. NULL if there is
+/// none, or none is to be asked: it cannot make a power of two of an alignment that is not one.
+extern "C" fn new_handler(site: usize, alignment: usize) -> *const c_void {
+    if !alignment.is_power_of_two() {
+        return null();
+    }
     let getter = find(
+        site,
         weak_address!("_ZSt15get_new_handlerv"),
-        LIBSTDCXX,
         c"_ZSt15get_new_handlerv",
     );
     if getter.is_null() {
@@ -220,49 +228,84 @@ extern "C" fn new_handler() -> *const c_void {
     unsafe { getter() }
 }
 
-/// `std::__throw_bad_alloc`. Dies if nobody in this process can throw.
-extern "C" fn thrower() -> *const c_void {
+/// `std::__throw_bad_alloc`, for the caller at `site`. Dies if nobody in this process can throw.
+extern "C" fn thrower(site: usize) -> *const c_void {
     let thrower = find(
+        site,
         weak_address!("_ZSt17__throw_bad_allocv"),
-        LIBSTDCXX,
         c"_ZSt17__throw_bad_allocv",
     );
     if thrower.is_null() {
-        die("out of memory in operator new, and no libstdc++ to throw std::bad_alloc with");
+        die("out of memory in operator new, and no C++ library to throw std::bad_alloc with");
     }
     thrower
 }
 
-const LIBSTDCXX: &CStr = c"libstdc++.so.6";
-const LIBGCC: &CStr = c"libgcc_s.so.1";
+/// Who may have what C++ programs need: libstdc++, libc++ (which has the names used here in the same
+/// namespace), and the unwinder.
+const RUNTIMES: [&CStr; 3] = [c"libstdc++.so.6", c"libc++.so.1", c"libgcc_s.so.1"];
 
-/// `weak` if the dynamic linker could bind it at load; else the symbol of a library that is in the
-/// process by now; else NULL.
-fn find(weak: *const c_void, library: &CStr, symbol: &CStr) -> *const c_void {
+/// `weak` if the dynamic linker could bind it at load. Else the symbol in the library that holds `site`, who
+/// called, in one that this was linked with, or in a runtime that is in the process by now; else NULL.
+fn find(site: usize, weak: *const c_void, symbol: &CStr) -> *const c_void {
     if !weak.is_null() {
         return weak;
     }
     // By version, because a static program may contain a dlopen, which can do nothing for us there,
     // and of which the linker would warn.
     let open = weak_versioned_address!("dlopen");
+    let close = weak_versioned_address!("dlclose");
     let look_up = weak_versioned_address!("dlsym");
-    if open.is_null() || look_up.is_null() {
+    let locate = weak_versioned_address!("dladdr");
+    if open.is_null() || close.is_null() || look_up.is_null() || locate.is_null() {
         return weak;
     }
     // SAFETY: these symbols are the functions of <dlfcn.h>.
-    let open: unsafe extern "C" fn(*const i8, c_int) -> *mut c_void = unsafe { transmute(open) };
+    let open: unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void =
+        unsafe { transmute(open) };
     // SAFETY: as above.
-    let look_up: unsafe extern "C" fn(*mut c_void, *const i8) -> *const c_void =
+    let close: unsafe extern "C" fn(*mut c_void) -> c_int = unsafe { transmute(close) };
+    // SAFETY: as above.
+    let look_up: unsafe extern "C" fn(*mut c_void, *const c_char) -> *const c_void =
         unsafe { transmute(look_up) };
-    // This may allocate, which is fine here: we are at the very top of an operator, hold nothing, and
+    // SAFETY: as above.
+    let locate: unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int =
+        unsafe { transmute(locate) };
+    let if_there = libc::RTLD_LAZY | libc::RTLD_NOLOAD;
+
+    // All this may allocate, which is fine here: we are at the very top of an operator, hold nothing, and
     // what is missing is usually one huge block.
-    // SAFETY: the name is a C string. The handle is kept, so that what we return stays mapped.
-    let handle = unsafe { open(library.as_ptr().cast(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-    if handle.is_null() {
-        return weak;
+    let mut file = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address can be asked for; the result is ours to write.
+    unsafe { locate(site as *const c_void, file.as_mut_ptr()) };
+    // SAFETY: all zeros, which are NULLs, unless dladdr has written it.
+    let file = unsafe { file.assume_init() }.dli_fname;
+    if !file.is_null() {
+        // SAFETY: the name is a C string.
+        let caller = unsafe { open(file, if_there) };
+        if !caller.is_null() {
+            // SAFETY: an open handle and a C string.
+            let found = unsafe { look_up(caller, symbol.as_ptr()) };
+            // SAFETY: the handle is ours. What we return stays mapped without it, with all that its library
+            // was linked with: that library has called us.
+            unsafe { close(caller) };
+            if !found.is_null() {
+                return found;
+            }
+        }
     }
-    // SAFETY: an open handle and a C string.
-    unsafe { look_up(handle, symbol.as_ptr().cast()) }
+    for runtime in RUNTIMES {
+        // SAFETY: the name is a C string. The handle is kept, so that what we return stays mapped.
+        let handle = unsafe { open(runtime.as_ptr(), if_there) };
+        if !handle.is_null() {
+            // SAFETY: an open handle and a C string.
+            let found = unsafe { look_up(handle, symbol.as_ptr()) };
+            if !found.is_null() {
+                return found;
+            }
+        }
+    }
+    null()
 }
 
 /// One line on stderr, then SIGABRT.
@@ -284,7 +327,8 @@ const URC_CONTINUE_UNWIND: c_int = 8;
 
 /// Personality of the frame of the `nothrow` forms: catches everything, at its only call.
 ///
-/// A forced unwind (pthread_exit or cancellation in a new handler) is no exception and goes on.
+/// A forced unwind (pthread_exit or cancellation in a new handler) is no exception and goes on. There may
+/// be two unwinders in a process, and the context is that of the one which calls, from `unwinder`.
 ///
 /// # Safety
 /// Called by the unwinder only.
@@ -294,6 +338,7 @@ unsafe extern "C" fn catch_all(
     _class: u64,
     exception: *mut c_void,
     context: *mut c_void,
+    unwinder: usize,
 ) -> c_int {
     if actions & UA_FORCE_UNWIND != 0 {
         return URC_CONTINUE_UNWIND;
@@ -304,8 +349,8 @@ unsafe extern "C" fn catch_all(
     if actions & UA_HANDLER_FRAME == 0 {
         return URC_CONTINUE_UNWIND;
     }
-    let set_gr = find(weak_address!("_Unwind_SetGR"), LIBGCC, c"_Unwind_SetGR");
-    let set_ip = find(weak_address!("_Unwind_SetIP"), LIBGCC, c"_Unwind_SetIP");
+    let set_gr = find(unwinder, weak_address!("_Unwind_SetGR"), c"_Unwind_SetGR");
+    let set_ip = find(unwinder, weak_address!("_Unwind_SetIP"), c"_Unwind_SetIP");
     if set_gr.is_null() || set_ip.is_null() {
         return URC_FATAL_PHASE2_ERROR;
     }
@@ -320,23 +365,19 @@ unsafe extern "C" fn catch_all(
     URC_INSTALL_CONTEXT
 }
 
-/// Ends the handling of a caught exception, and is what the operator returns.
+/// Ends the handling of a caught exception, and is what the operator returns to its caller at `site`.
 ///
 /// # Safety
 /// `exception` has just been caught by the frame that calls.
-unsafe extern "C" fn swallow(exception: *mut c_void) -> *mut c_void {
+unsafe extern "C" fn swallow(exception: *mut c_void, site: usize) -> *mut c_void {
     let begin = find(
+        site,
         weak_address!("__cxa_begin_catch"),
-        LIBSTDCXX,
         c"__cxa_begin_catch",
     );
-    let end = find(
-        weak_address!("__cxa_end_catch"),
-        LIBSTDCXX,
-        c"__cxa_end_catch",
-    );
+    let end = find(site, weak_address!("__cxa_end_catch"), c"__cxa_end_catch");
     if begin.is_null() || end.is_null() {
-        die("an exception from a new handler, and no libstdc++ to catch it with");
+        die("an exception from a new handler, and no C++ library to catch it with");
     }
     // SAFETY: these symbols are the functions of the C++ ABI.
     let begin: unsafe extern "C" fn(*mut c_void) -> *mut c_void = unsafe { transmute(begin) };

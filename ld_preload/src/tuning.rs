@@ -3,7 +3,8 @@
 //! The reports are of hakmem's own counters, in the shape that callers of glibc expect. All functions
 //! are thread-safe and preserve errno.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
+use core::ptr::null_mut;
 
 use hakmem_core::{c_api, observe};
 use libc::FILE;
@@ -78,7 +79,9 @@ extern "C" fn malloc_stats() {
     c_api::stats_print(libc::STDERR_FILENO);
 }
 
-/// Writes hakmem's counters as XML to a stream. EINVAL, as the result, if `options` is not 0.
+/// Writes hakmem's counters as XML to a stream. EINVAL, as the result, if `options` is not 0, and ENOMEM
+/// if there is no memory to gather them; errors in writing are the stream's. A thread that is cancelled
+/// ends at its next cancellation point.
 ///
 /// # Safety
 /// `stream` is an open stream.
@@ -88,44 +91,25 @@ unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
         return libc::EINVAL;
     }
     let before = c_api::errno();
-    // SAFETY: passed on from our caller.
-    let result = unsafe { copy_report(stream) };
+    let mut cancelable = 0;
+    // Cancellation unwinds, and Rust's frames cannot be left so.
+    // SAFETY: a state that there is, and a place for the old one.
+    unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut cancelable) };
+    let mut well = true;
+    let gathered = observe::write_malloc_info_xml(&mut |text| {
+        // Behind a gap the rest would be worth nothing.
+        // SAFETY: the text is valid for reading its own length; our caller vouches for the stream.
+        well = well
+            && unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), stream) } == text.len();
+    });
+    // SAFETY: the state that was.
+    unsafe { pthread_setcancelstate(cancelable, null_mut()) };
     c_api::set_errno(before);
-    result
+    if gathered { 0 } else { libc::ENOMEM }
 }
 
-/// The report takes a file descriptor, and a stream may have none (open_memstream): so it goes through
-/// an anonymous file.
-///
-/// # Safety
-/// `stream` is an open stream.
-unsafe fn copy_report(stream: *mut FILE) -> c_int {
-    // SAFETY: the name is a C string.
-    let fd = unsafe { libc::memfd_create(c"malloc_info".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return c_api::errno();
-    }
-    observe::write_malloc_info_xml(fd);
-    let mut chunk = [0u8; 1024];
-    let mut at: libc::off_t = 0;
-    let result = loop {
-        // SAFETY: the chunk is valid for writing its own length.
-        let got = unsafe { libc::pread(fd, chunk.as_mut_ptr().cast::<c_void>(), chunk.len(), at) };
-        let Ok(got_bytes) = usize::try_from(got) else {
-            break c_api::errno();
-        };
-        if got_bytes == 0 {
-            break 0;
-        }
-        // SAFETY: got_bytes bytes of the chunk were just written; our caller vouches for the stream.
-        let put = unsafe { libc::fwrite(chunk.as_ptr().cast(), 1, got_bytes, stream) };
-        if put != got_bytes {
-            // The stream's own error flag tells what happened; glibc, too, returns 0 here.
-            break 0;
-        }
-        at += got as libc::off_t;
-    };
-    // SAFETY: the descriptor is ours.
-    unsafe { libc::close(fd) };
-    result
+// Of <pthread.h>, as the crate libc does not have them.
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }

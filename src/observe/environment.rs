@@ -9,6 +9,7 @@ use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::knobs::{FIRST, FeaturesOff, KNOBS, VERBOSE};
+use super::to_descriptor;
 use super::writer::{Quoted, Writer};
 use crate::os;
 
@@ -91,7 +92,8 @@ fn set(name: &[u8], value: &[u8]) {
 /// One line on stderr, in one piece.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     let mut buffer = [0; 512];
-    let mut out = Writer::to_descriptor(libc::STDERR_FILENO, &mut buffer);
+    let mut put = to_descriptor(libc::STDERR_FILENO);
+    let mut out = Writer::to_function(&mut put, &mut buffer);
     let _ = out.write_fmt(line);
     let _ = out.write_str("\n");
     out.finish();

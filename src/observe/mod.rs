@@ -76,16 +76,32 @@ fn with_room(f: impl FnOnce(&mut Room)) -> bool {
     true
 }
 
-/// Gathers everything and writes it to a descriptor with `render`; errors in writing are ignored.
-fn report(fd: i32, render: fn(&mut Writer<'_>, &Snapshot, &Shapes) -> fmt::Result) {
-    let done = with_room(|room| {
+/// How a snapshot becomes text.
+type Render = fn(&mut Writer<'_>, &Snapshot, &Shapes) -> fmt::Result;
+
+/// Gathers everything, and then passes it to `put`, a buffer at a time, as `render` has it: by then
+/// nothing is locked. False, and `put` is not called, when the system has no memory for that.
+fn report_by(put: &mut dyn FnMut(&[u8]), render: Render) -> bool {
+    with_room(|room| {
         fill(&mut room.totals, &mut room.classes);
-        let mut out = Writer::to_descriptor(fd, &mut room.buffer);
+        let mut out = Writer::to_function(put, &mut room.buffer);
         let _ = render(&mut out, &room.totals, &room.classes);
         out.finish();
-    });
-    if !done {
-        os::write_all(fd, b"hakmem: no memory for a report\n");
+    })
+}
+
+/// [`report_by`], to a descriptor; errors in writing are ignored.
+fn report(fd: i32, render: Render) {
+    let mut put = to_descriptor(fd);
+    if !report_by(&mut put, render) {
+        put(b"hakmem: no memory for a report\n");
+    }
+}
+
+/// Writes to a descriptor, in so far as it takes it.
+fn to_descriptor(fd: i32) -> impl FnMut(&[u8]) {
+    move |text| {
+        os::write_all(fd, text);
     }
 }
 

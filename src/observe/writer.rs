@@ -1,30 +1,32 @@
-//! Formatted output without allocating: into a descriptor, a buffer at a time, or into a slice that
-//! may be too short.
+//! Formatted output without allocating: to a function, a buffer at a time, or into a slice that may be
+//! too short.
 
 use core::fmt;
 
-use crate::os;
+/// Takes a text's pieces. Who asked for the text can do nothing about an error, and neither can we, so
+/// this returns none.
+type Put<'a> = &'a mut dyn FnMut(&[u8]);
 
 /// Takes text by [`fmt::Write`].
 ///
 /// # Invariants
-/// The first `used` bytes of `buffer` are text that is not in the descriptor yet; without a
-/// descriptor, the text's beginning. `total` is the length of all text so far.
+/// The first `used` bytes of `buffer` are text that `put` has not got yet; without a `put`, the text's
+/// beginning. `total` is the length of all text so far.
 pub(super) struct Writer<'a> {
     buffer: &'a mut [u8],
     used: usize,
     total: usize,
-    descriptor: Option<i32>,
+    put: Option<Put<'a>>,
 }
 
 impl<'a> Writer<'a> {
-    /// Writes to a descriptor whenever `buffer` is full, and at [`Writer::finish`].
-    pub(super) fn to_descriptor(fd: i32, buffer: &'a mut [u8]) -> Self {
+    /// Passes text to `put` whenever `buffer` is full, and at [`Writer::finish`].
+    pub(super) fn to_function(put: Put<'a>, buffer: &'a mut [u8]) -> Self {
         Self {
             buffer,
             used: 0,
             total: 0,
-            descriptor: Some(fd),
+            put: Some(put),
         }
     }
 
@@ -34,7 +36,7 @@ impl<'a> Writer<'a> {
             buffer,
             used: 0,
             total: 0,
-            descriptor: None,
+            put: None,
         }
     }
 
@@ -56,7 +58,7 @@ impl<'a> Writer<'a> {
             self.buffer[self.used..self.used + n].copy_from_slice(&rest[..n]);
             self.used += n;
             rest = &rest[n..];
-            if rest.is_empty() || self.descriptor.is_none() || self.buffer.is_empty() {
+            if rest.is_empty() || self.put.is_none() || self.buffer.is_empty() {
                 return;
             }
             self.flush();
@@ -64,9 +66,8 @@ impl<'a> Writer<'a> {
     }
 
     fn flush(&mut self) {
-        if let Some(fd) = self.descriptor {
-            // Who asked for the text can do nothing about an error, and neither can we.
-            os::write_all(fd, &self.buffer[..self.used]);
+        if let Some(put) = &mut self.put {
+            put(&self.buffer[..self.used]);
             self.used = 0;
         }
     }
@@ -109,6 +110,7 @@ mod tests {
     use super::*;
     use core::fmt::Write as _;
     use std::format;
+    use std::vec::Vec;
 
     #[test]
     fn a_slice_gets_the_beginning_and_the_length_is_told() {
@@ -124,22 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_gets_everything_through_any_buffer() {
+    fn a_function_gets_everything_through_any_buffer() {
         for room in [1, 2, 3, 7, 64] {
-            let path = format!("/tmp/hakmem-writer-{}-{room}\0", os::process_id());
-            let fd = os::create(path.as_bytes()).unwrap();
+            let mut text = Vec::new();
+            let mut put = |piece: &[u8]| text.extend_from_slice(piece);
             let mut buffer = [0; 64];
-            let mut out = Writer::to_descriptor(fd, &mut buffer[..room]);
+            let mut out = Writer::to_function(&mut put, &mut buffer[..room]);
             for i in 0..100 {
                 write!(out, "{i},").unwrap();
             }
             assert_eq!(out.finish(), 290);
-            os::close(fd);
-            let mut text = [0; 400];
-            let text = os::read_file(path.as_bytes(), &mut text).unwrap();
             assert_eq!(text.len(), 290);
             assert!(text.starts_with(b"0,1,2,") && text.ends_with(b"98,99,"));
-            std::fs::remove_file(&path[..path.len() - 1]).unwrap();
         }
     }
 

@@ -6,13 +6,14 @@
 
 use core::fmt::{self, Write};
 
-use super::report;
+use super::report_by;
 use super::snapshot::{Shapes, Snapshot};
 use super::writer::Writer;
 
-/// Writes the document to a descriptor. Errors in writing are ignored.
-pub fn write_malloc_info_xml(fd: i32) {
-    report(fd, render);
+/// Passes the document to `put`, a piece at a time; nothing is locked then, so `put` may allocate. False,
+/// and `put` is not called, when the system has no memory for that.
+pub fn write_malloc_info_xml(put: &mut dyn FnMut(&[u8])) -> bool {
+    report_by(put, render)
 }
 
 fn render(out: &mut Writer<'_>, totals: &Snapshot, classes: &Shapes) -> fmt::Result {

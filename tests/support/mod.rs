@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The root of the source tree.
@@ -75,6 +75,59 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 pub(crate) fn has(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(command).is_file())
+}
+
+/// Makes sure that a command is there, if need be by installing its Debian package; where that is not
+/// allowed, the test fails by naming it.
+#[track_caller]
+pub(crate) fn need(tool: &str, package: &str) {
+    let there = || has(tool);
+    assert!(
+        there() || install(&[package], there),
+        "{tool} is missing; install it: apt-get install {package}"
+    );
+}
+
+/// Installs Debian packages, if this may; whether what they are needed for is `there` then.
+pub(crate) fn install(packages: &[&str], there: impl Fn() -> bool) -> bool {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    // SAFETY: geteuid has no preconditions.
+    let may_install = unsafe { libc::geteuid() } == 0 && has("apt-get") && !packages.is_empty();
+    if !may_install {
+        return false;
+    }
+    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Another test may have done it meanwhile.
+    if there() {
+        return true;
+    }
+    let install = || {
+        let mut apt = command("apt-get");
+        apt.args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(["-o", "DPkg::Lock::Timeout=300"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut apt)
+    };
+    if !install().status.success() {
+        // A fresh system has no package lists yet.
+        run(command("apt-get").args(["update", "-q"]));
+        install();
+    }
+    there()
+}
+
+/// The compiler for a program, told the version of its language.
+#[track_caller]
+pub(crate) fn compiler(source: &Path) -> Command {
+    let (name, package, standard) = match source.extension().and_then(OsStr::to_str) {
+        Some("cpp") => ("c++", "g++", "-std=c++17"),
+        _ => ("cc", "gcc", "-std=gnu17"),
+    };
+    need(name, package);
+    let mut compiler = command(name);
+    compiler.arg(standard);
+    compiler
 }
 
 /// A command without what would change an allocator's behaviour: the settings of this test run

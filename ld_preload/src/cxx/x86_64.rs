@@ -119,10 +119,11 @@ macro_rules! jump_to {
 }
 
 /// As [`jump_to`], with the third argument in the place of the second, which is a size. While blocks are
-/// guarded, it is looked at.
+/// guarded, it is looked at; who ends the process for it may want to see who called.
 macro_rules! drop_size_and_jump_to {
     ($target:literal) => {
         core::arch::naked_asm!(
+            ".cfi_startproc",
             "cmp byte ptr [rip + {guarded}], 0",
             "jne 2f",
             "3:",
@@ -130,13 +131,20 @@ macro_rules! drop_size_and_jump_to {
             concat!("jmp qword ptr [rip + ", $target, "@GOTPCREL]"),
             "2:",
             "push rdi",
+            ".cfi_adjust_cfa_offset 8",
             "push rdx",
+            ".cfi_adjust_cfa_offset 8",
             "sub rsp, 8",
+            ".cfi_adjust_cfa_offset 8",
             "call {check_size}",
             "add rsp, 8",
+            ".cfi_adjust_cfa_offset -8",
             "pop rdx",
+            ".cfi_adjust_cfa_offset -8",
             "pop rdi",
+            ".cfi_adjust_cfa_offset -8",
             "jmp 3b",
+            ".cfi_endproc",
             guarded = sym hakmem_core::api::GUARDED,
             check_size = sym $crate::cxx::check_size,
         )
@@ -159,7 +167,8 @@ pub(super) use {
     own_name, weak_address, weak_versioned_address,
 };
 
-/// Allocates without hurry: attempt, new handler, attempt … and finally `std::bad_alloc`.
+/// Allocates without hurry: attempt, new handler, attempt … and finally `std::bad_alloc`, or NULL for a
+/// nothrow form.
 ///
 /// # Safety
 /// Reached by a jump from an operator new, with that operator's frame gone.
@@ -190,6 +199,7 @@ pub(super) unsafe extern "C" fn new_slow(size: usize, alignment: usize) -> *mut 
         "call {attempt}",
         "test rax, rax",
         "jz 3f",
+        "5:",
         ".cfi_remember_state",
         "pop r13",
         ".cfi_adjust_cfa_offset -8",
@@ -203,6 +213,8 @@ pub(super) unsafe extern "C" fn new_slow(size: usize, alignment: usize) -> *mut 
         "ret",
         ".cfi_restore_state",
         "3:",
+        "mov rdi, r13",
+        "mov rsi, r12",
         "call {new_handler}",
         "test rax, rax",
         "jz 4f",
@@ -210,6 +222,11 @@ pub(super) unsafe extern "C" fn new_slow(size: usize, alignment: usize) -> *mut 
         "call rax",
         "jmp 2b",
         "4:",
+        // A nothrow form would catch what is thrown, and return this NULL.
+        "lea rcx, [rip + hakmem_cxx_caught_call]",
+        "cmp rcx, qword ptr [rsp + 24]",
+        "je 5b",
+        "mov rdi, r13",
         "call {thrower}",
         "pop r13",
         ".cfi_adjust_cfa_offset -8",
@@ -253,13 +270,27 @@ pub(super) unsafe extern "C" fn catching_frame() {
         ".hidden hakmem_cxx_landing_pad",
         "hakmem_cxx_landing_pad:",
         "mov rdi, rax",
+        "mov rsi, qword ptr [rsp + 8]",
         "call {swallow}",
         "add rsp, 8",
         ".cfi_adjust_cfa_offset -8",
         "ret",
         ".cfi_endproc",
-        personality = sym super::catch_all,
+        personality = sym personality,
         swallow = sym super::swallow,
+    )
+}
+
+/// [`super::catch_all`], told by whom it is called.
+///
+/// # Safety
+/// Called by the unwinder only.
+#[unsafe(naked)]
+unsafe extern "C" fn personality() {
+    naked_asm!(
+        "mov r9, qword ptr [rsp]",
+        "jmp {catch_all}",
+        catch_all = sym super::catch_all,
     )
 }
 
