@@ -266,3 +266,14 @@ fn libc_version() -> String {
         },
     )
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An allocator that needs no building, or is built.
+    pub(crate) fn ready(name: &str) -> Ready {
+        let mut chosen = select(&[name.into()]).expect("a known name");
+        prepare(&chosen.swap_remove(0)).expect("its library is there")
+    }
+}

@@ -277,6 +277,44 @@ fn parse_usage(text: &str) -> Option<Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocators::tests::ready;
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::Read;
+    use std::time::{Duration, Instant};
+
+    /// `sleep 60` holds the pipes that it was born with: who reads them to the end waits for it.
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_with_it() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let script = ["-c", "sleep 60 & exit 3"].map(String::from);
+        let job = Job::workload(Path::new("sh"), &script);
+        let start = Instant::now();
+        let error = launch(&workloads, &ready("glibc"), &job).expect_err("it failed");
+        assert!(error.to_string().contains("status 3"), "{error}");
+        assert!(start.elapsed() < SOON);
+    }
+
+    #[test]
+    fn a_launcher_that_is_told_to_end_ends_the_program_and_its_children() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let start = Instant::now();
+        let mut launcher = Command::new(workloads.path("launch"))
+            .args(["1", "300", "0", "-", "", "sh", "-c"])
+            .arg("sleep 60 & echo begun; wait")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the launcher starts");
+        let mut pipe = launcher.stdout.take().expect("it is piped");
+        let mut begun = [0; 6];
+        pipe.read_exact(&mut begun).expect("the shell's word");
+        kill_process(Pid::from_child(&launcher), Signal::TERM).expect("it lives");
+        pipe.read_to_end(&mut Vec::new()).expect("the pipe's end");
+        assert!(start.elapsed() < SOON);
+        let status = launcher.wait().expect("it has ended");
+        assert_eq!(status.code(), Some(128 + Signal::TERM.as_raw()));
+    }
 
     #[test]
     fn a_workloads_lines_are_read() {

@@ -225,7 +225,8 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocators::{self, Allocator};
+    use crate::allocators::Allocator;
+    use crate::allocators::tests::ready;
     use crate::catalog;
     use crate::paths;
     use std::collections::HashMap;
@@ -269,10 +270,7 @@ mod tests {
     #[test]
     fn a_run_that_another_allocator_served_is_void() {
         let workloads = Workloads::build().expect("a C compiler");
-        let glibc = allocators::select(&["glibc".into()])
-            .expect("glibc")
-            .swap_remove(0);
-        let glibc = allocators::prepare(&glibc).expect("nothing to prepare");
+        let glibc = ready("glibc");
         let served = sample(&glibc, &workloads);
         assert_eq!(served.void, None);
         assert_eq!(served.metrics.len(), 4);
@@ -301,8 +299,7 @@ mod tests {
     #[test]
     fn the_workloads_of_learning_do_the_same_each_time_and_are_followed() {
         let workloads = Workloads::build().expect("a C compiler");
-        let glibc = allocators::select(&["glibc".into()]).expect("glibc");
-        let ready = [allocators::prepare(&glibc[0]).expect("nothing to prepare")];
+        let ready = [ready("glibc")];
         for mut bench in catalog::learning(&[], 1) {
             // Once around in each of them.
             bench.kind = Kind::Followed {
