@@ -20,8 +20,12 @@ pub(crate) enum Kind {
         quick: String,
         full: String,
     },
-    /// A workload whose resident memory is followed over time: its arguments.
-    Followed { program: &'static str, args: String },
+    /// A workload whose resident memory is followed over time: its arguments, and seconds until it is killed.
+    Followed {
+        program: &'static str,
+        args: String,
+        limit: u32,
+    },
     /// Instructions by callgrind of each loop in workloads/instr.c.
     Instructions,
     /// A program that people run, under preload.
@@ -223,6 +227,8 @@ pub(crate) fn learning(asked: &[String], length: u32) -> Vec<Bench> {
             kind: Kind::Followed {
                 program: "learn",
                 args: format!("{name} {}", milliseconds * length),
+                // A pace that cannot be kept makes a run longer.
+                limit: (milliseconds * length / 1000 * 3).max(300),
             },
             reps: (3, 5),
         })
@@ -783,6 +789,19 @@ mod tests {
                 "{} is a group, too",
                 b.name
             );
+        }
+    }
+
+    #[test]
+    fn a_long_workload_has_time_to_end() {
+        for length in [1, 100] {
+            for (bench, (_, milliseconds, _)) in learning(&[], length).iter().zip(LEARNING) {
+                let Kind::Followed { args, limit, .. } = &bench.kind else {
+                    panic!("{} is not followed", bench.name);
+                };
+                assert!(args.ends_with(&format!(" {}", milliseconds * length)));
+                assert!(*limit >= 300 && limit * 1000 >= 2 * milliseconds * length);
+            }
         }
     }
 

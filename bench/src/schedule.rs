@@ -10,6 +10,7 @@ use crate::allocators::Ready;
 use crate::catalog::{Bench, Kind, Scale};
 use crate::instructions;
 use crate::launch::{self, Job, Metric, Outcome, Usage};
+use crate::learning;
 use crate::programs;
 use crate::record::{Sample, Writer};
 use crate::stats;
@@ -119,7 +120,7 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
     sample
 }
 
-/// The outcome, if the allocator proved that it was at work.
+/// The outcome, if the allocator proved that it was at work, and a fixed setting that it was in force.
 fn proven(ready: &Ready, outcome: Outcome) -> Result<Outcome> {
     if outcome.proofs.is_empty() {
         bail!("the process left no proof of its allocator");
@@ -128,6 +129,9 @@ fn proven(ready: &Ready, outcome: Outcome) -> Result<Outcome> {
         if let Some(reason) = ready.void(proof) {
             bail!("{reason}");
         }
+    }
+    if let Some(reason) = learning::not_in_force(ready.name(), &outcome.curves) {
+        bail!("{reason}");
     }
     Ok(outcome)
 }
@@ -144,10 +148,15 @@ fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
             ready,
             &Job::workload(&workloads.path(program), &arguments(plan, quick, full)),
         ),
-        Kind::Followed { program, args } => {
+        Kind::Followed {
+            program,
+            args,
+            limit,
+        } => {
             let (path, args) = (workloads.path(program), words(args));
             let mut job = Job::workload(&path, &args);
             job.follow = 2;
+            job.limit = *limit;
             launch::launch(workloads, ready, &job)
         }
         Kind::Program(program) => programs::measure(workloads, ready, program, plan.scale),
@@ -176,7 +185,7 @@ fn count_calls(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Vec<Metr
             quick,
             full,
         } => (plan.workloads.path(program), arguments(plan, quick, full)),
-        Kind::Followed { program, args } => (plan.workloads.path(program), words(args)),
+        Kind::Followed { program, args, .. } => (plan.workloads.path(program), words(args)),
         Kind::Program(program) => programs::command(program, plan.scale)?,
         Kind::Startup => (Path::new("true").to_path_buf(), Vec::new()),
         Kind::Instructions => return Ok(Vec::new()),
@@ -228,6 +237,7 @@ mod tests {
     use crate::allocators::Allocator;
     use crate::allocators::tests::ready;
     use crate::catalog;
+    use crate::launch::{Curve, Proof};
     use crate::paths;
     use std::collections::HashMap;
 
@@ -295,6 +305,35 @@ mod tests {
         assert!(sample(&missing, &workloads).void.is_some());
     }
 
+    /// Of most processes the curves are dropped: what they say is looked at before.
+    #[test]
+    fn a_process_under_another_setting_than_its_own_is_void() {
+        let mut ready = ready("glibc");
+        let outcome = |kept: f64| Outcome {
+            curves: vec![Curve {
+                name: "decision".into(),
+                unit: "KiB kept".into(),
+                points: vec![(0.0, 512.0), (0.1, kept)],
+            }],
+            proofs: vec![Proof {
+                mapped: false,
+                symbol: None,
+                libc_growth: 4096,
+                process: "learn".into(),
+                owner: "/lib/libc.so.6".into(),
+            }],
+            ..Outcome::default()
+        };
+        assert!(
+            proven(&ready, outcome(747.0)).is_ok(),
+            "glibc keeps what it likes"
+        );
+        ready.allocator.name = "keep-512K".into();
+        assert!(proven(&ready, outcome(512.0)).is_ok());
+        let error = proven(&ready, outcome(747.0)).expect_err("another setting");
+        assert!(error.to_string().contains("kept 747 KiB"), "{error}");
+    }
+
     /// Settings are compared by what each needed for the same work.
     #[test]
     fn the_workloads_of_learning_do_the_same_each_time_and_are_followed() {
@@ -305,6 +344,7 @@ mod tests {
             bench.kind = Kind::Followed {
                 program: "learn",
                 args: format!("{} 420", bench.name),
+                limit: 60,
             };
             let plan = Plan {
                 workloads: &workloads,

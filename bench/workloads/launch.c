@@ -74,9 +74,10 @@ static double resident(int statm)
 /* Reads the resident memory until the process ends, and writes what came of it. */
 __attribute__((noinline)) static void follow(pid_t pid, uint64_t start, int every)
 {
-	/* A point of the curve stands for the mean over about this long. */
-	enum { POINTS = 2000, APART = 20 };
+	/* A point of the curve stands for the mean over about this long; for twice that each time there is no room left. */
+	enum { POINTS = 2000, APART_MS = 20 };
 	static float at[POINTS], mib[POINTS];
+	uint64_t apart = APART_MS * 1000000u;
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
 	int statm = open(path, O_RDONLY | O_CLOEXEC);
@@ -96,7 +97,15 @@ __attribute__((noinline)) static void follow(pid_t pid, uint64_t start, int ever
 		part += area;
 		before = after;
 		last = now;
-		if (now - part_start >= APART * 1000000u && points < POINTS) {
+		if (now - part_start >= apart) {
+			if (points == POINTS) {
+				points /= 2;
+				apart *= 2;
+				for (int i = 0; i < points; i++) {
+					at[i] = at[2 * i + 1];
+					mib[i] = (mib[2 * i] + mib[2 * i + 1]) / 2;
+				}
+			}
 			at[points] = (float)((double)(now - start) / 1e9);
 			mib[points++] = (float)(part / ((double)(now - part_start) / 1e9) / (1 << 20));
 			part = 0;
