@@ -132,6 +132,7 @@ pub(crate) fn render(results: &Results, variants: &[Ready]) -> String {
 mod tests {
     use super::*;
     use crate::stats::Summary;
+    use std::collections::BTreeMap;
 
     #[test]
     fn an_effect_within_the_spread_is_none() {
@@ -150,6 +151,7 @@ mod tests {
                 ("WHALE".to_string(), summary(20.0, 0.03)),
             ]
             .into(),
+            processes: BTreeMap::new(),
         };
         assert_eq!(effect(&row, "OUTBOX").map(|e| e.1), Some(false));
         assert_eq!(effect(&row, "WHALE"), Some((2.0, true)));

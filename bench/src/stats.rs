@@ -75,6 +75,23 @@ pub(crate) fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     (!positive.is_empty()).then(|| Statistics::geometric_mean(&positive))
 }
 
+/// Several ratios in two figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Typical {
+    /// The geometric mean.
+    pub(crate) mean: f64,
+    /// The median, which a single row cannot move.
+    pub(crate) median: f64,
+}
+
+/// Sums up positive ratios; `None` for nothing.
+pub(crate) fn typical(ratios: &[f64]) -> Option<Typical> {
+    Some(Typical {
+        mean: geometric_mean(ratios)?,
+        median: summarise(ratios)?.median,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
