@@ -210,14 +210,11 @@ pub(crate) fn select(asked: &[String]) -> Result<Vec<Allocator>> {
             chosen.push(a.clone());
         } else {
             let names: Vec<_> = all.iter().map(|a| a.name.as_str()).collect();
-            eprintln!(
+            bail!(
                 "no allocator is called {word:?}; there are {}",
                 names.join(", ")
             );
         }
-    }
-    if chosen.is_empty() {
-        bail!("no allocator is left to measure");
     }
     Ok(chosen)
 }
@@ -270,10 +267,36 @@ fn libc_version() -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::process::Command;
+    use std::sync::Once;
+
+    /// Builds hakmem's library: an old one would pass for the new sources.
+    pub(crate) fn build_hakmem() {
+        static BUILT: Once = Once::new();
+        BUILT.call_once(|| {
+            let output = Command::new(env!("CARGO"))
+                .args(["build", "--release", "-q", "-p", "ld_preload"])
+                .current_dir(paths::root())
+                .output()
+                .expect("cargo starts");
+            assert!(
+                output.status.success(),
+                "ld_preload does not build:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        });
+    }
 
     /// An allocator that needs no building, or is built.
     pub(crate) fn ready(name: &str) -> Ready {
         let mut chosen = select(&[name.into()]).expect("a known name");
         prepare(&chosen.swap_remove(0)).expect("its library is there")
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_an_error_beside_others_that_do() {
+        assert_eq!(select(&["glibc".into()]).expect("it is known").len(), 1);
+        let error = select(&["glibc".into(), "glibbc".into()]).expect_err("no such allocator");
+        assert!(error.to_string().contains("glibbc"), "{error}");
     }
 }

@@ -104,7 +104,6 @@ pub(crate) fn run(renew: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     fn metric(name: &str, value: f64) -> Metric {
         Metric {
@@ -137,20 +136,10 @@ mod tests {
         );
     }
 
-    /// The fast paths are as long as the file says. The library is built first: an old one would pass for the
-    /// new sources.
+    /// The fast paths are as long as the file says.
     #[test]
     fn instructions_are_as_in_the_golden_file() {
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--release", "-q", "-p", "ld_preload"])
-            .current_dir(paths::root())
-            .output()
-            .expect("cargo starts");
-        assert!(
-            output.status.success(),
-            "ld_preload does not build:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        allocators::tests::build_hakmem();
         let golden = fs::read_to_string(file()).expect("bench/golden/instructions.txt");
         let metrics = count().expect("callgrind counts (it needs valgrind)");
         let lines = differences(&golden, &metrics);

@@ -138,8 +138,9 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
         .arg(job.program)
         .args(job.args)
         .envs(ready.allocator.env.iter().copied())
-        .env("HAKMEM_BENCH_LIB", ready.file_name())
-        .env("HAKMEM_BENCH_SYMBOL", ready.allocator.symbol)
+        // Not HAKMEM_*: hakmem would say on stderr that it knows no such knob, and pay for it.
+        .env("BENCH_LIB", ready.file_name())
+        .env("BENCH_SYMBOL", ready.allocator.symbol)
         .envs(job.env.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::null());
     let output = command.output().context("cannot start the launcher")?;
@@ -150,14 +151,17 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
         .filter_map(|l| l.strip_prefix("run "))
         .filter_map(|l| l.split(' ').next_back())
         .find(|s| *s != "0");
+    let complaint = String::from_utf8_lossy(&output.stderr);
     match status {
         None if outcome.usage.is_empty() => bail!("the launcher said nothing"),
-        None => Ok(outcome),
+        None => match complaint.lines().find(|l| is_refused_setting(l)) {
+            Some(line) => bail!("{line}"),
+            None => Ok(outcome),
+        },
         Some("124") => bail!("killed after {} seconds", job.limit),
         Some("126") => bail!("cannot write its output"),
         Some("127") => bail!("cannot start {}", job.program.display()),
         Some(code) => {
-            let complaint = String::from_utf8_lossy(&output.stderr);
             let last = complaint.lines().next_back().unwrap_or("");
             match code.parse::<i32>() {
                 Ok(n) if n > 128 => bail!("died of signal {} {last}", n - 128),
@@ -165,6 +169,12 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
             }
         }
     }
+}
+
+/// Whether hakmem says in this line that it ignores a setting of its environment: what was measured would not be what
+/// was asked for.
+fn is_refused_setting(line: &str) -> bool {
+    line.starts_with("hakmem: HAKMEM_") && line.contains(": ignored")
 }
 
 /// Reads the lines of the launcher and the workload.

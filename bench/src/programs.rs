@@ -204,10 +204,7 @@ pub(crate) fn measure(
         std::env::temp_dir().join(format!("hakmem-bench-proof-{}", std::process::id()));
     let _ = fs::remove_file(&proof_file);
     let mut env = prepared.env;
-    env.push((
-        "HAKMEM_BENCH_PROOF".into(),
-        proof_file.display().to_string(),
-    ));
+    env.push(("BENCH_PROOF".into(), proof_file.display().to_string()));
     let mut job = Job::workload(Path::new(&prepared.command[0]), &prepared.command[1..]);
     job.output = Some(Path::new("/dev/null"));
     job.extra_preload = &extra;

@@ -73,6 +73,22 @@ pub(crate) struct Results {
     pub(crate) samples: Vec<Sample>,
 }
 
+impl Results {
+    /// Processes that do not count, and why: each reason once.
+    pub(crate) fn voids(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for s in &self.samples {
+            if let Some(reason) = &s.void {
+                let line = format!("{} under {}: {reason}", s.bench, s.allocator);
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+        }
+        lines
+    }
+}
+
 impl Circumstances {
     /// What this machine says about itself.
     pub(crate) fn read(scale: Scale) -> Self {

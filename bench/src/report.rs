@@ -179,20 +179,6 @@ fn not_measured(results: &Results) -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(", "))
 }
 
-/// Samples that do not count, each reason once.
-fn voids(results: &Results) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for s in &results.samples {
-        if let Some(reason) = &s.void {
-            let line = format!("{} under {}: {reason}", s.bench, s.allocator);
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-        }
-    }
-    lines
-}
-
 /// The summary for docs/.
 pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
     let subject = table::subject(names);
@@ -271,7 +257,7 @@ pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
             row.unit
         );
     }
-    let voids = voids(results);
+    let voids = results.voids();
     if !voids.is_empty() {
         text.push_str("\n## Void\n\n");
         for line in voids {
@@ -406,7 +392,7 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     page.push_str("<details><summary>Wall and CPU time, peak resident memory and minor faults of each process</summary>\n");
     tabulate(&mut page, &usage, &subject, &order);
     page.push_str("</details>\n");
-    let voids = voids(results);
+    let voids = results.voids();
     if !voids.is_empty() {
         page.push_str("<h2>Void</h2>\n<p>These runs do not count.</p>\n<ul>\n");
         for line in voids {

@@ -199,10 +199,7 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
     let witness = [plan.workloads.path("libwitness.so")];
     let proof_file =
         std::env::temp_dir().join(format!("hakmem-bench-proof-{}", std::process::id()));
-    let env = [(
-        "HAKMEM_BENCH_PROOF".to_string(),
-        proof_file.display().to_string(),
-    )];
+    let env = [("BENCH_PROOF".to_string(), proof_file.display().to_string())];
     let mut job = Job::workload(program, &[]);
     job.extra_preload = &witness;
     job.env = &env;
@@ -235,7 +232,7 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
 mod tests {
     use super::*;
     use crate::allocators::Allocator;
-    use crate::allocators::tests::ready;
+    use crate::allocators::tests::{build_hakmem, ready};
     use crate::catalog;
     use crate::launch::{Curve, Proof};
     use crate::paths;
@@ -264,7 +261,7 @@ mod tests {
     }
 
     fn sample(ready: &Ready, workloads: &Workloads) -> Sample {
-        let benches = catalog::select(&["pair".into()]);
+        let benches = catalog::select(&["pair".into()]).expect("a known name");
         let plan = Plan {
             workloads,
             benches: &benches,
@@ -305,6 +302,24 @@ mod tests {
         assert!(sample(&missing, &workloads).void.is_some());
     }
 
+    /// A knob that hakmem does not know, or a value that it refuses, would have the default measured.
+    #[test]
+    fn a_run_without_the_settings_that_it_was_given_is_void() {
+        build_hakmem();
+        let workloads = Workloads::build().expect("a C compiler");
+        let hakmem = ready("hakmem");
+        let under = |env| {
+            let mut hakmem = hakmem.clone();
+            hakmem.allocator.env = env;
+            sample(&hakmem, &workloads).void
+        };
+        assert_eq!(under(&[("HAKMEM_EVO", "off")]), None);
+        let unknown = under(&[("HAKMEM_EVVO", "off")]).expect("no such knob");
+        assert!(unknown.contains("HAKMEM_EVVO"), "{unknown}");
+        let refused = under(&[("HAKMEM_EVO", "offf")]).expect("no such value");
+        assert!(refused.contains("HAKMEM_EVO=offf"), "{refused}");
+    }
+
     /// Of most processes the curves are dropped: what they say is looked at before.
     #[test]
     fn a_process_under_another_setting_than_its_own_is_void() {
@@ -339,7 +354,7 @@ mod tests {
     fn the_workloads_of_learning_do_the_same_each_time_and_are_followed() {
         let workloads = Workloads::build().expect("a C compiler");
         let ready = [ready("glibc")];
-        for mut bench in catalog::learning(&[], 1) {
+        for mut bench in catalog::learning(&[], 1).expect("all of them") {
             // Once around in each of them.
             bench.kind = Kind::Followed {
                 program: "learn",
