@@ -20,12 +20,6 @@ pub(crate) fn file() -> PathBuf {
     paths::root().join("bench/golden/instructions.txt")
 }
 
-/// Whether a loop takes as many instructions each time. What replaces blocks at random follows what is learned of it,
-/// some of that by the clock.
-fn repeats(metric: &Metric) -> bool {
-    !metric.name.ends_with("at random")
-}
-
 /// Counts hakmem's instructions now, once its proof holds: those of loops of which they repeat.
 pub(crate) fn count() -> Result<Vec<Metric>> {
     let mut hakmem = allocators::select(&["hakmem".into()])?;
@@ -38,7 +32,9 @@ pub(crate) fn count() -> Result<Vec<Metric>> {
     if let Some(reason) = ready.void(proof) {
         bail!("{reason}");
     }
-    Ok(outcome.metrics.into_iter().filter(repeats).collect())
+    let mut metrics = outcome.metrics;
+    metrics.retain(|m| instructions::repeats(&m.name));
+    Ok(metrics)
 }
 
 /// The file's text for these figures.

@@ -77,7 +77,7 @@ fn effect(row: &Row, feature: &str) -> Option<(f64, bool)> {
     let ratio = stats::cost_ratio(without.median, with.median, &row.unit)?;
     Some((
         ratio,
-        (ratio - 1.0).abs() > stats::noise(&row.unit, with, without),
+        (ratio - 1.0).abs() > stats::noise(row.is_exact(), with, without),
     ))
 }
 

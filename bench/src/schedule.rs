@@ -320,6 +320,17 @@ mod tests {
         assert!(refused.contains("HAKMEM_EVO=offf"), "{refused}");
     }
 
+    /// Theirs are the figures, not those of the process that starts them.
+    #[test]
+    fn a_process_that_history_times_proves_its_allocator() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let (program, ready) = (workloads.path("history"), ready("glibc"));
+        let timed = words("now new 1 32 1");
+        let outcome = launch::launch(&workloads, &ready, &Job::workload(&program, &timed));
+        let outcome = outcome.and_then(|outcome| proven(&ready, outcome));
+        assert_eq!(outcome.expect("a proof").proofs.len(), 1);
+    }
+
     /// Of most processes the curves are dropped: what they say is looked at before.
     #[test]
     fn a_process_under_another_setting_than_its_own_is_void() {

@@ -59,10 +59,10 @@ const LEAST: f64 = 0.02;
 /// One measurement has no spread; this is taken in its place.
 const UNKNOWN: f64 = 0.05;
 
-/// By which share two medians of a unit may differ without anything having changed.
-pub(crate) fn noise(unit: &str, a: &Summary, b: &Summary) -> f64 {
-    // Counted, not timed.
-    if unit == "instructions" {
+/// By which share two medians may differ without anything having changed. An exact figure is counted, not timed, and
+/// comes out the same each time.
+pub(crate) fn noise(exact: bool, a: &Summary, b: &Summary) -> f64 {
+    if exact {
         return 0.5 / a.median.max(1.0);
     }
     let spread = |s: &Summary| if s.count > 1 { s.spread } else { UNKNOWN };

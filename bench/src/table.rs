@@ -5,6 +5,7 @@ use std::fmt;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
+use crate::instructions;
 use crate::launch::Metric;
 use crate::record::{Results, Sample};
 use crate::stats::{self, Summary};
@@ -91,6 +92,11 @@ impl Row {
         self.processes.values().map(|p| p.all).max().unwrap_or(0)
     }
 
+    /// Whether the figures come out the same each time.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.unit == instructions::UNIT && instructions::repeats(&self.metric)
+    }
+
     /// Whether the row counts in means. One in which nothing is written measures address space, not what programs do;
     /// one that says the same as another would count that twice.
     pub(crate) fn is_in_means(&self) -> bool {
@@ -153,14 +159,17 @@ pub(crate) fn rows(results: &Results) -> Vec<Row> {
         .collect()
 }
 
-/// What the processes used, as rows: wall and CPU time, peak resident memory, minor faults.
+/// What the processes used, as rows: wall and CPU time, peak resident memory, minor faults. What callgrind used says
+/// nothing of an allocator.
 pub(crate) fn usage_rows(results: &Results) -> Vec<Row> {
     let metric = |name: &str, value: f64, unit: &str| Metric {
         name: name.into(),
         value,
         unit: unit.into(),
     };
-    let samples = results.samples.iter().filter_map(|s| {
+    let counted = |s: &Sample| s.metrics.iter().any(|m| m.unit == instructions::UNIT);
+    let samples = results.samples.iter().filter(|s| !counted(s));
+    let samples = samples.filter_map(|s| {
         let usage = s.usage?;
         Some(Sample {
             metrics: vec![
@@ -270,6 +279,7 @@ impl fmt::Display for Ratios {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::Usage;
 
     fn sample(allocator: &str, value: f64, unit: &str) -> Sample {
         Sample {
@@ -323,6 +333,20 @@ mod tests {
         bad.allocator = "y".into();
         let rows = rows_of(vec![good, bad]);
         assert_eq!(rows[0].cell("y"), "2.00 (1 of 2)");
+    }
+
+    #[test]
+    fn what_callgrind_used_is_no_usage() {
+        let used = |unit| {
+            let mut sample = sample("x", 1.0, unit);
+            sample.usage = Some(Usage::default());
+            usage_rows(&Results {
+                samples: vec![sample],
+                ..Results::default()
+            })
+        };
+        assert_eq!(used("ns").len(), 4);
+        assert!(used("instructions").is_empty());
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Row {
             return "yes".into();
         }
         let beyond = |cost: f64, own: &Summary, other: &Summary| {
-            cost > NEAR && cost - NEAR > stats::noise("", own, other)
+            cost > NEAR && cost - NEAR > stats::noise(false, own, other)
         };
         if beyond(self.cost.time, &self.own.time, &self.other.time)
             || beyond(self.cost.memory, &self.own.memory, &self.other.memory)
