@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::allocators::{self, Ready};
+use crate::allocators::{self, Ready, Source};
 use crate::catalog::{self, Bench, Kind, Scale};
 use crate::record::{Circumstances, Results, Writer};
 use crate::schedule::{self, Plan};
@@ -219,12 +219,13 @@ fn list() {
     }
 }
 
-/// Allocators that are there; one line for each that is not.
+/// Allocators that are there; one line for each that is not. Without the library under test there is nothing to do.
 fn ready(asked: &[String]) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for allocator in allocators::select(asked)? {
         match allocators::prepare(&allocator) {
             Ok(r) => ready.push(r),
+            Err(error) if allocator.source == Source::Workspace => return Err(error),
             Err(error) => eprintln!("without {}: {error:#}", allocator.name),
         }
     }

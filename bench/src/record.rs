@@ -21,7 +21,8 @@ pub(crate) struct Circumstances {
     pub(crate) time: u64,
     /// "quick" or "full".
     pub(crate) scale: String,
-    /// The workspace's commit, with a plus sign when files were changed.
+    /// The workspace's commit, with a plus sign when files were changed; which build of hakmem was measured is in its
+    /// version.
     pub(crate) commit: String,
     /// The processor's name.
     pub(crate) cpu: String,
@@ -35,7 +36,7 @@ pub(crate) struct Circumstances {
     pub(crate) thp: String,
     /// Load average over a minute when the run began.
     pub(crate) load: f64,
-    /// Version of each allocator.
+    /// Version of each allocator; of a library that has none of its own, and of hakmem's, what tells the build.
     pub(crate) allocators: BTreeMap<String, String>,
     /// HAKMEM_* variables that were set.
     pub(crate) knobs: BTreeMap<String, String>,
