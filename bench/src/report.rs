@@ -346,16 +346,19 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     );
     for (of, what) in KINDS {
         let means = means(&rows, &order, of);
-        let items: Vec<_> = means
-            .of
-            .into_iter()
-            .map(|(name, of)| {
-                let series = series(&name);
-                (name, series, of.mean)
-            })
-            .collect();
+        let (mut items, mut medians) = (Vec::new(), Vec::new());
+        for (name, of) in means.of {
+            medians.push(format!("{name} {:.2}", of.median));
+            let series = series(&name);
+            items.push((name, series, of.mean));
+        }
         if !items.is_empty() {
-            let caption = format!("{what}, {} rows, {} left out", means.rows, means.left_out);
+            let caption = format!(
+                "{what}, {} rows, {} left out; medians: {}",
+                means.rows,
+                means.left_out,
+                medians.join(", ")
+            );
             figure(&mut page, &caption, &charts::bars(&items)?);
         }
     }
@@ -684,6 +687,7 @@ pub(crate) mod tests {
                 "Over time",
                 "Latency percentiles",
                 "pair: 16 B",
+                "Time, 4 rows, 0 left out; medians: hakmem 1.00, x&lt;y 1.00",
             ],
         );
     }

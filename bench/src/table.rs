@@ -234,13 +234,13 @@ pub(crate) fn render(rows: &[Row], allocators: &[String]) -> String {
         table.add_row(cells);
     }
     format!(
-        "{table}\n{subject} over the best other: {to_best}\n{subject} over glibc: {to_glibc}\n(below 1 is better; {LEFT_OUT})\n"
+        "{table}\n{subject} over the best other: {to_best}\n{subject} over glibc: {to_glibc}\nbelow 1 is better; {LEFT_OUT}\n"
     )
 }
 
 /// Which rows have no part in means.
-pub(crate) const LEFT_OUT: &str = "left out are rows in which an allocator has no figure, or 0; rows called `bare`, \
-     which measure address space, not what programs do; and `90 % freed, over live`, which says the same as `90 % freed`";
+pub(crate) const LEFT_OUT: &str = "left out are rows in which an allocator has no figure, or 0; rows called \
+     `bare`, in which nothing is written;\nand `90 % freed, over live`, which says the same as `90 % freed`";
 
 /// One allocator's cost over another's, for a mean.
 #[derive(Default)]
