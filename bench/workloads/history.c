@@ -6,7 +6,8 @@
  *                               half, of which every other block stays
  *   history now ORDER SIZE HOT SET   one pair, for the row: nanoseconds for taking and freeing one
  *
- * Each of these processes proves which allocator served it. A pair that seems slow is measured three times, and the smallest figure counts: what disturbs a loop only adds time.
+ * Each of these processes proves which allocator served it. A pair that seems slow is measured three times, and the
+ * smallest figure counts: what disturbs a loop only adds time.
  */
 #include "bench.h"
 

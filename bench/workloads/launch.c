@@ -127,7 +127,7 @@ __attribute__((noinline)) static pid_t start(const char *output, char **program)
 	if (pid)
 		return pid;
 	setpgid(0, 0);
-	/* The launcher's variable, too: after vfork both have the same memory. Its handlers run only behind this. */
+	/* The launcher's variable, too: after vfork both have the same memory. Its handlers run after this. */
 	child = getpid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (strcmp(output, "-")) {
