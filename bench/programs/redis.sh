@@ -1,7 +1,8 @@
 # A server, and a client that runs on the C library's malloc whatever the server runs on.
 set -eu
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+server=
+trap 'kill $server 2>/dev/null || :; rm -rf "$dir"' EXIT
 redis-server --port 0 --unixsocket "$dir/socket" --dir "$dir" --save '' --appendonly no --loglevel warning \
 	--maxmemory 64mb --maxmemory-policy allkeys-lru &
 server=$!
@@ -18,3 +19,4 @@ $client -t set -d 700 -n "$1"
 $client -t get,lpush,hset -n $(($1 / 2))
 redis-cli -s "$dir/socket" shutdown nosave
 wait $server
+server=

@@ -1,9 +1,11 @@
 //! The allocators that can be measured, and how each proves that it served a process.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::workloads::fingerprint;
 use crate::{packages, paths, peers};
 
 /// Where an allocator's library comes from.
@@ -210,14 +212,11 @@ pub(crate) fn select(asked: &[String]) -> Result<Vec<Allocator>> {
             chosen.push(a.clone());
         } else {
             let names: Vec<_> = all.iter().map(|a| a.name.as_str()).collect();
-            eprintln!(
+            bail!(
                 "no allocator is called {word:?}; there are {}",
                 names.join(", ")
             );
         }
-    }
-    if chosen.is_empty() {
-        bail!("no allocator is left to measure");
     }
     Ok(chosen)
 }
@@ -234,7 +233,16 @@ pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
                     library.display()
                 );
             }
-            (Some(library), env!("CARGO_PKG_VERSION").to_string())
+            if let Some(source) = changed_source(&library) {
+                bail!(
+                    "{} is older than {}: cargo build --release -p ld_preload builds it anew, and \
+                     hakmem=FILE measures a library as it is",
+                    library.display(),
+                    source.display()
+                );
+            }
+            let version = format!("{} {}", env!("CARGO_PKG_VERSION"), build(&library)?);
+            (Some(library), version)
         }
         Source::Built(peer) => {
             let built = peers::build(*peer)?;
@@ -244,13 +252,31 @@ pub(crate) fn prepare(allocator: &Allocator) -> Result<Ready> {
             let library = packages::library(package, file)?;
             (Some(library), packages::version(package))
         }
-        Source::File(file) => (Some(file.clone()), String::new()),
+        Source::File(file) => (Some(file.clone()), build(file)?),
     };
     Ok(Ready {
         allocator: allocator.clone(),
         preload,
         version,
     })
+}
+
+/// Which build a library is: the commit says only what the sources are.
+fn build(library: &Path) -> Result<String> {
+    let bytes = fs::read(library)?;
+    Ok(format!("build {}", fingerprint(bytes.into_iter())))
+}
+
+/// A file that the library was made of and that is younger or gone. Cargo's list of them is beside the library.
+fn changed_source(library: &Path) -> Option<PathBuf> {
+    let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let built = modified(library)?;
+    let list = fs::read_to_string(library.with_extension("d")).ok()?;
+    // `LIBRARY: FILE FILE …`; a space within a name is behind a backslash.
+    let list = list.replace("\\ ", "\0");
+    let names = list.split_whitespace().filter(|w| !w.ends_with(':'));
+    let mut sources = names.map(|w| PathBuf::from(w.replace('\0', " ")));
+    sources.find(|source| modified(source).is_none_or(|at| at > built))
 }
 
 fn libc_version() -> String {
@@ -265,4 +291,68 @@ fn libc_version() -> String {
                 .replace("glibc ", "")
         },
     )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::Once;
+    use std::time::{Duration, SystemTime};
+
+    /// Builds hakmem's library: an old one would pass for the new sources.
+    pub(crate) fn build_hakmem() {
+        static BUILT: Once = Once::new();
+        BUILT.call_once(|| {
+            let output = Command::new(env!("CARGO"))
+                .args(["build", "--release", "-q", "-p", "ld_preload"])
+                .current_dir(paths::root())
+                .output()
+                .expect("cargo starts");
+            assert!(
+                output.status.success(),
+                "ld_preload does not build:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        });
+    }
+
+    /// An allocator that needs no building, or is built.
+    pub(crate) fn ready(name: &str) -> Ready {
+        let mut chosen = select(&[name.into()]).expect("a known name");
+        prepare(&chosen.swap_remove(0)).expect("its library is there")
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_an_error_beside_others_that_do() {
+        assert_eq!(select(&["glibc".into()]).expect("it is known").len(), 1);
+        let error = select(&["glibc".into(), "glibbc".into()]).expect_err("no such allocator");
+        assert!(error.to_string().contains("glibbc"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_is_older_than_its_sources_is_not_that_of_the_sources() {
+        let directory = std::env::temp_dir().join(format!("hakmem-bench {}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        let (library, source) = (directory.join("libx.so"), directory.join("lib.rs"));
+        fs::write(&source, "one").expect("a source");
+        fs::write(&library, "from one").expect("a library");
+        let escaped = |p: &Path| p.display().to_string().replace(' ', "\\ ");
+        let list = format!("{}: {}\n", escaped(&library), escaped(&source));
+        fs::write(directory.join("libx.d"), list).expect("a list");
+        assert_eq!(changed_source(&library), None);
+
+        let first = build(&library).expect("it can be read");
+        fs::write(&library, "from two").expect("a library");
+        assert_ne!(build(&library).expect("it can be read"), first);
+
+        let later = SystemTime::now() + Duration::from_secs(60);
+        let file = fs::File::options().append(true).open(&source);
+        let touched = file.and_then(|f| f.set_modified(later));
+        touched.expect("a younger source");
+        assert_eq!(changed_source(&library).as_ref(), Some(&source));
+        fs::remove_file(&source).expect("it is there");
+        assert_eq!(changed_source(&library), Some(source));
+        fs::remove_dir_all(directory).expect("it is there");
+    }
 }

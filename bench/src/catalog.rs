@@ -1,5 +1,7 @@
 //! What there is to measure.
 
+use anyhow::{Result, bail};
+
 use crate::programs;
 
 /// How much work a measurement does.
@@ -20,8 +22,12 @@ pub(crate) enum Kind {
         quick: String,
         full: String,
     },
-    /// A workload whose resident memory is followed over time: its arguments.
-    Followed { program: &'static str, args: String },
+    /// A workload whose resident memory is followed over time: its arguments, and seconds until it is killed.
+    Followed {
+        program: &'static str,
+        args: String,
+        limit: u32,
+    },
     /// Instructions by callgrind of each loop in workloads/instr.c.
     Instructions,
     /// A program that people run, under preload.
@@ -203,17 +209,17 @@ pub(crate) const LEARNING: &[(&str, u32, &str)] = &[
 ];
 
 /// Those of [`LEARNING`] that were asked for, `length` times as long; all of them when none was.
-pub(crate) fn learning(asked: &[String], length: u32) -> Vec<Bench> {
+pub(crate) fn learning(asked: &[String], length: u32) -> Result<Vec<Bench>> {
     for word in asked {
         if !LEARNING.iter().any(|w| w.0 == word) {
             let names: Vec<_> = LEARNING.iter().map(|w| w.0).collect();
-            eprintln!(
+            bail!(
                 "no workload is called {word:?}; there are {}",
                 names.join(", ")
             );
         }
     }
-    LEARNING
+    let chosen = LEARNING
         .iter()
         .filter(|w| asked.is_empty() || asked.iter().any(|a| a == w.0))
         .map(|(name, milliseconds, about)| Bench {
@@ -223,10 +229,12 @@ pub(crate) fn learning(asked: &[String], length: u32) -> Vec<Bench> {
             kind: Kind::Followed {
                 program: "learn",
                 args: format!("{name} {}", milliseconds * length),
+                // A pace that cannot be kept makes a run longer.
+                limit: (milliseconds * length / 1000 * 3).max(300),
             },
             reps: (3, 5),
-        })
-        .collect()
+        });
+    Ok(chosen.collect())
 }
 
 /// Loops that stay in the cache.
@@ -735,11 +743,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("random-mixed", "mixed"),
 ];
 
-/// The measurements that were asked for; a word that means nothing gets a line.
-pub(crate) fn select(asked: &[String]) -> Vec<Bench> {
+/// The measurements that were asked for.
+pub(crate) fn select(asked: &[String]) -> Result<Vec<Bench>> {
     let all = all();
     if asked.is_empty() {
-        return all;
+        return Ok(all);
     }
     let asked: Vec<&str> = asked
         .iter()
@@ -752,7 +760,7 @@ pub(crate) fn select(asked: &[String]) -> Vec<Bench> {
         .collect();
     for word in &asked {
         if !all.iter().any(|b| b.answers_to(word)) {
-            eprintln!("no measurement is called {word:?}; `hakmem-bench list` names them");
+            bail!("no measurement is called {word:?}; `hakmem-bench list` names them");
         }
     }
     let mut chosen: Vec<Bench> = all
@@ -762,7 +770,7 @@ pub(crate) fn select(asked: &[String]) -> Vec<Bench> {
     for bench in &mut chosen {
         bench.reps.0 = bench.reps.0.max(1);
     }
-    chosen
+    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -787,9 +795,24 @@ mod tests {
     }
 
     #[test]
+    fn a_long_workload_has_time_to_end() {
+        for length in [1, 100] {
+            let benches = learning(&[], length).expect("all of them");
+            for (bench, (_, milliseconds, _)) in benches.iter().zip(LEARNING) {
+                let Kind::Followed { args, limit, .. } = &bench.kind else {
+                    panic!("{} is not followed", bench.name);
+                };
+                assert!(args.ends_with(&format!(" {}", milliseconds * length)));
+                assert!(*limit >= 300 && limit * 1000 >= 2 * milliseconds * length);
+            }
+        }
+    }
+
+    #[test]
     fn a_word_means_a_name_a_group_or_a_prefix() {
         let names = |word: &str| {
             select(&[word.into()])
+                .expect("a known word")
                 .into_iter()
                 .map(|b| b.name)
                 .collect::<Vec<_>>()
@@ -799,6 +822,15 @@ mod tests {
         assert_eq!(names("cycle-64k").len(), 2);
         assert_eq!(names("json"), names("cycle-64k"));
         assert_eq!(names("larson-4t-small").len(), 1);
-        assert!(names("batc").is_empty());
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_an_error_beside_others_that_do() {
+        let words = ["pair", "batc"].map(String::from);
+        let error = select(&words).expect_err("no such measurement");
+        assert!(error.to_string().contains("batc"), "{error}");
+        let words = ["cache", "cahce"].map(String::from);
+        let error = learning(&words, 1).expect_err("no such workload");
+        assert!(error.to_string().contains("cahce"), "{error}");
     }
 }

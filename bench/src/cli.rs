@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::allocators::{self, Ready};
+use crate::allocators::{self, Ready, Source};
 use crate::catalog::{self, Bench, Kind, Scale};
 use crate::record::{Circumstances, Results, Writer};
 use crate::schedule::{self, Plan};
@@ -219,12 +219,13 @@ fn list() {
     }
 }
 
-/// Allocators that are there; one line for each that is not.
+/// Allocators that are there; one line for each that is not. Without the library under test there is nothing to do.
 fn ready(asked: &[String]) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for allocator in allocators::select(asked)? {
         match allocators::prepare(&allocator) {
             Ok(r) => ready.push(r),
+            Err(error) if allocator.source == Source::Workspace => return Err(error),
             Err(error) => eprintln!("without {}: {error:#}", allocator.name),
         }
     }
@@ -236,7 +237,7 @@ fn ready(asked: &[String]) -> Result<Vec<Ready>> {
 
 /// Measurements that can be made; one line for each program that is missing.
 fn benches(asked: &[String], scale: Scale) -> Result<Vec<Bench>> {
-    let mut benches = catalog::select(asked);
+    let mut benches = catalog::select(asked)?;
     benches.retain(|b| match &b.kind {
         Kind::Program(program) => match programs::prepare(program, scale) {
             Ok(_) => true,
@@ -275,8 +276,24 @@ fn measure(run: &Run) -> Result<()> {
         samples,
     };
     print!("{}", table::render(&table::rows(&results), &names));
+    conclude(&results, &path)
+}
+
+/// Last words about what was measured, shown and saved: processes that do not count are named, and are an error.
+fn conclude(results: &Results, path: &Path) -> Result<()> {
+    print_voids(results);
     println!("saved in {}", path.display());
+    let voids = results.samples.iter().filter(|s| s.void.is_some()).count();
+    if voids > 0 {
+        bail!("{voids} of {} processes are void", results.samples.len());
+    }
     Ok(())
+}
+
+fn print_voids(results: &Results) {
+    for line in results.voids() {
+        println!("void: {line}");
+    }
 }
 
 /// Starts a file of results: `out`, or one called after the time with `prefix` before it.
@@ -307,20 +324,11 @@ fn hakmem(instead: Option<&Path>) -> Result<Ready> {
 }
 
 fn isolated(run: &Isolate) -> Result<()> {
-    for word in &run.feature {
-        let known = |n: &&str| n.split(' ').next() == Some(&word.to_uppercase());
-        if !isolate::names().iter().any(known) {
-            eprintln!(
-                "no feature is called {word:?}; there are {}",
-                isolate::names().join(", ")
-            );
-        }
-    }
+    let hakmem = hakmem(run.instead.as_deref())?;
+    let variants = isolate::variants(&hakmem, &run.feature)?;
     let scale = if run.full { Scale::Full } else { Scale::Quick };
     let benches = benches(&run.bench, scale)?;
     let workloads = Workloads::build()?;
-    let hakmem = hakmem(run.instead.as_deref())?;
-    let variants = isolate::variants(&hakmem, &run.feature);
     let (circumstances, path, mut writer) =
         open_results(scale, &variants, run.out.as_ref(), "isolate-")?;
     let plan = Plan {
@@ -337,8 +345,7 @@ fn isolated(run: &Isolate) -> Result<()> {
         samples,
     };
     print!("{}", isolate::render(&results, &variants));
-    println!("saved in {}", path.display());
-    Ok(())
+    conclude(&results, &path)
 }
 
 fn learned(run: &Learning) -> Result<()> {
@@ -357,15 +364,15 @@ fn learned(run: &Learning) -> Result<()> {
     if run.check && !failures.is_empty() {
         bail!("not as claimed:\n  {}", failures.join("\n  "));
     }
+    if run.saved.is_none() && !figures.voids.is_empty() {
+        bail!("not all processes count: see the lines that begin with void");
+    }
     Ok(())
 }
 
 /// Measures what `learning` was asked for.
 fn learn(run: &Learning) -> Result<(Results, PathBuf)> {
-    let benches = catalog::learning(&run.workload, run.length);
-    if benches.is_empty() {
-        bail!("no measurement is left to make");
-    }
+    let benches = catalog::learning(&run.workload, run.length)?;
     let mut settings = run.setting.clone();
     if run.quick && settings.is_empty() {
         settings = learning::QUICK.iter().map(|s| (*s).into()).collect();
@@ -435,6 +442,7 @@ fn report(
             table::rows(&results)
         };
         print!("{}", table::render(&rows, &names));
+        print_voids(&results);
     }
     Ok(())
 }
@@ -459,5 +467,22 @@ fn newest() -> Result<PathBuf> {
     {
         Some(path) => Ok(path),
         None => bail!("there are no results in {}", directory.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::tests::{results, sample};
+
+    #[test]
+    fn a_void_process_is_an_error_in_the_end() {
+        let mut results = results(vec![sample("pair", "x", 1.0, 1.0); 2]);
+        let path = Path::new("results.jsonl");
+        assert!(conclude(&results, path).is_ok());
+        results.samples[1].void = Some("no answer".into());
+        let error = conclude(&results, path).expect_err("one is void");
+        assert_eq!(error.to_string(), "1 of 2 processes are void");
+        assert_eq!(results.voids(), ["pair under x: no answer"]);
     }
 }

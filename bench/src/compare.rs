@@ -1,6 +1,6 @@
 //! Two files of results: what got better or worse beyond the spread.
 
-use crate::record::Results;
+use crate::record::{Circumstances, Results};
 use crate::stats;
 use crate::table;
 
@@ -40,27 +40,45 @@ fn changes(old: &Results, new: &Results) -> Vec<Change> {
                 new: now.median,
                 ratio: stats::cost_ratio(now.median, then.median, &row.unit)
                     .unwrap_or(f64::INFINITY),
-                noise: stats::noise(&row.unit, then, now),
+                noise: stats::noise(row.is_exact(), then, now),
             });
         }
     }
     changes
 }
 
+/// What else may have moved the figures than a change of the subject.
+fn differences(old: &Circumstances, new: &Circumstances, subject: &str) -> String {
+    let parts = |c: &Circumstances| {
+        let knobs: Vec<String> = c.knobs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mut parts = vec![
+            ("scale".to_string(), c.scale.clone()),
+            ("processor".into(), c.cpu.clone()),
+            ("number of processors".into(), c.cpus.to_string()),
+            ("kernel".into(), c.kernel.clone()),
+            ("THP".into(), c.thp.clone()),
+            ("knobs".into(), format!("[{}]", knobs.join(" "))),
+        ];
+        // The subject is what changed, and an allocator that only one of them has is compared with nothing.
+        let both = |name: &&String| {
+            old.allocators.contains_key(*name) && new.allocators.contains_key(*name)
+        };
+        let others = c.allocators.keys().filter(both).filter(|n| *n != subject);
+        parts.extend(others.map(|n| (n.clone(), c.allocators[n].clone())));
+        parts
+    };
+    let pairs = parts(old).into_iter().zip(parts(new));
+    pairs
+        .filter(|(then, now)| then != now)
+        .map(|((what, then), (_, now))| format!("not the same {what}: {then} and {now}\n"))
+        .collect()
+}
+
 /// What there is to say about the two.
 pub(crate) fn render(old: &Results, new: &Results, subject: &str) -> String {
     let mut text = String::new();
     let (a, b) = (&old.circumstances, &new.circumstances);
-    for (what, then, now) in [
-        ("scale", &a.scale, &b.scale),
-        ("processor", &a.cpu, &b.cpu),
-        ("kernel", &a.kernel, &b.kernel),
-        ("THP", &a.thp, &b.thp),
-    ] {
-        if then != now {
-            text += &format!("not the same {what}: {then} and {now}\n");
-        }
-    }
+    text += &differences(a, b, subject);
     text += &format!("commits {} and {}\n", a.commit, b.commit);
     let all = changes(old, new);
     let (mut own, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| c.allocator == subject);
@@ -168,12 +186,42 @@ mod tests {
     }
 
     #[test]
-    fn one_instruction_is_a_change() {
-        let text = render(
-            &results(&[34.0], "instructions"),
-            &results(&[35.0], "instructions"),
-            "hakmem",
-        );
+    fn one_instruction_is_a_change_where_they_repeat() {
+        let mut old = results(&[34.0], "instructions");
+        let mut new = results(&[35.0], "instructions");
+        let text = render(&old, &new, "hakmem");
         assert!(text.contains("worse: 1"), "{text}");
+        for results in [&mut old, &mut new] {
+            results.samples[0].metrics[0].name = "8 - 32 KiB replaced at random".into();
+        }
+        let text = render(&old, &new, "hakmem");
+        assert!(text.contains("worse: 0"), "{text}");
+    }
+
+    #[test]
+    fn other_circumstances_are_named() {
+        let (mut old, mut new) = (results(&[1.0], "ns"), results(&[1.0], "ns"));
+        let same = render(&old, &new, "hakmem");
+        assert!(!same.contains("not the same"), "{same}");
+        for (results, version, knob) in [(&mut old, "5.3.0", "off"), (&mut new, "5.3.1", "on")] {
+            let c = &mut results.circumstances;
+            for allocator in ["hakmem", "jemalloc"] {
+                c.allocators.insert(allocator.into(), version.into());
+            }
+            c.knobs.insert("HAKMEM_EVO".into(), knob.into());
+        }
+        new.circumstances.cpus = 4;
+        new.circumstances
+            .allocators
+            .insert("glibc".into(), "2.36".into());
+        let text = render(&old, &new, "hakmem");
+        for line in [
+            "not the same number of processors: 0 and 4\n",
+            "not the same knobs: [HAKMEM_EVO=off] and [HAKMEM_EVO=on]\n",
+            "not the same jemalloc: 5.3.0 and 5.3.1\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert_eq!(text.matches("not the same").count(), 3, "{text}");
     }
 }

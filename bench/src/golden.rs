@@ -20,12 +20,6 @@ pub(crate) fn file() -> PathBuf {
     paths::root().join("bench/golden/instructions.txt")
 }
 
-/// Whether a loop takes as many instructions each time. What replaces blocks at random follows what is learned of it,
-/// some of that by the clock.
-fn repeats(metric: &Metric) -> bool {
-    !metric.name.ends_with("at random")
-}
-
 /// Counts hakmem's instructions now, once its proof holds: those of loops of which they repeat.
 pub(crate) fn count() -> Result<Vec<Metric>> {
     let mut hakmem = allocators::select(&["hakmem".into()])?;
@@ -38,7 +32,9 @@ pub(crate) fn count() -> Result<Vec<Metric>> {
     if let Some(reason) = ready.void(proof) {
         bail!("{reason}");
     }
-    Ok(outcome.metrics.into_iter().filter(repeats).collect())
+    let mut metrics = outcome.metrics;
+    metrics.retain(|m| instructions::repeats(&m.name));
+    Ok(metrics)
 }
 
 /// The file's text for these figures.
@@ -104,7 +100,6 @@ pub(crate) fn run(renew: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     fn metric(name: &str, value: f64) -> Metric {
         Metric {
@@ -137,20 +132,10 @@ mod tests {
         );
     }
 
-    /// The fast paths are as long as the file says. The library is built first: an old one would pass for the
-    /// new sources.
+    /// The fast paths are as long as the file says.
     #[test]
     fn instructions_are_as_in_the_golden_file() {
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--release", "-q", "-p", "ld_preload"])
-            .current_dir(paths::root())
-            .output()
-            .expect("cargo starts");
-        assert!(
-            output.status.success(),
-            "ld_preload does not build:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        allocators::tests::build_hakmem();
         let golden = fs::read_to_string(file()).expect("bench/golden/instructions.txt");
         let metrics = count().expect("callgrind counts (it needs valgrind)");
         let lines = differences(&golden, &metrics);

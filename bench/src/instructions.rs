@@ -1,4 +1,4 @@
-//! Instructions by callgrind: exact and repeatable, where time is neither.
+//! Instructions by callgrind: exact and, but for what follows the clock, repeatable, where time is neither.
 
 use std::fs;
 
@@ -8,6 +8,15 @@ use crate::allocators::Ready;
 use crate::launch::{self, Job, Metric, Outcome};
 use crate::packages;
 use crate::workloads::Workloads;
+
+/// The unit of every figure here.
+pub(crate) const UNIT: &str = "instructions";
+
+/// Whether a loop takes as many instructions each time. What replaces blocks at random follows what is learned of it,
+/// some of that by the clock.
+pub(crate) fn repeats(metric: &str) -> bool {
+    !metric.ends_with("at random")
+}
 
 /// One outcome with a metric for each loop of workloads/instr.c: instructions a turn, what the same loop takes
 /// around two functions that do nothing taken off.
@@ -75,7 +84,7 @@ fn per_turn(sections: &[String], totals: &[u64]) -> Result<Vec<Metric>> {
         metrics.push(Metric {
             name: few.0.to_string(),
             value: slope(few, many) - slope(none_few, none_many),
-            unit: "instructions".into(),
+            unit: UNIT.into(),
         });
     }
     Ok(metrics)

@@ -1,5 +1,6 @@
 //! What each feature of hakmem is worth: the same measurement with one feature switched off at a time.
 
+use anyhow::{Result, bail};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use crate::allocators::{Allocator, Ready};
@@ -35,25 +36,28 @@ const FEATURES: &[(&str, &[(&str, &str)])] = &[
     ("+GUARD", &[("HAKMEM_GUARD", "1")]),
 ];
 
-/// The names that `--feature` takes.
-pub(crate) fn names() -> Vec<&'static str> {
-    FEATURES
-        .iter()
-        .skip(1)
-        .map(|f| f.0.trim_start_matches('+'))
-        .collect()
+/// The name by which `--feature` knows one.
+fn word(name: &str) -> &str {
+    let name = name.trim_start_matches('+');
+    name.split(' ').next().unwrap_or(name)
 }
 
 /// hakmem as it is, and without each feature; all of them when none is asked for.
-pub(crate) fn variants(ready: &Ready, asked: &[String]) -> Vec<Ready> {
-    let wanted = |name: &str| {
-        name == DEFAULT
-            || asked.is_empty()
-            || asked
-                .iter()
-                .any(|a| name.trim_start_matches('+').split(' ').next() == Some(&a.to_uppercase()))
-    };
-    FEATURES
+pub(crate) fn variants(ready: &Ready, asked: &[String]) -> Result<Vec<Ready>> {
+    let features = &FEATURES[1..];
+    let is = |name: &str, asked: &String| word(name).eq_ignore_ascii_case(asked);
+    for unknown in asked {
+        if !features.iter().any(|f| is(f.0, unknown)) {
+            let names: Vec<_> = features.iter().map(|f| word(f.0)).collect();
+            bail!(
+                "no feature is called {unknown:?}; there are {}",
+                names.join(", ")
+            );
+        }
+    }
+    let wanted =
+        |name: &str| name == DEFAULT || asked.is_empty() || asked.iter().any(|a| is(name, a));
+    let variants = FEATURES
         .iter()
         .filter(|(name, _)| wanted(name))
         .map(|(name, env)| Ready {
@@ -63,8 +67,8 @@ pub(crate) fn variants(ready: &Ready, asked: &[String]) -> Vec<Ready> {
                 ..ready.allocator.clone()
             },
             ..ready.clone()
-        })
-        .collect()
+        });
+    Ok(variants.collect())
 }
 
 /// What a row costs without a feature, over what it costs with all; and whether that is beyond the spread.
@@ -73,7 +77,7 @@ fn effect(row: &Row, feature: &str) -> Option<(f64, bool)> {
     let ratio = stats::cost_ratio(without.median, with.median, &row.unit)?;
     Some((
         ratio,
-        (ratio - 1.0).abs() > stats::noise(&row.unit, with, without),
+        (ratio - 1.0).abs() > stats::noise(row.is_exact(), with, without),
     ))
 }
 
@@ -131,7 +135,22 @@ pub(crate) fn render(results: &Results, variants: &[Ready]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocators::tests::ready;
     use crate::stats::Summary;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn features_are_known_by_one_word_each() {
+        let names = |words: &[&str]| -> Result<Vec<String>> {
+            let words: Vec<String> = words.iter().map(|w| (*w).into()).collect();
+            let variants = variants(&ready("glibc"), &words)?;
+            Ok(variants.into_iter().map(|v| v.allocator.name).collect())
+        };
+        assert_eq!(names(&[]).expect("all").len(), FEATURES.len());
+        let some = names(&["all", "guard", "OUTBOX"]).expect("known ones");
+        assert_eq!(some, [DEFAULT, "OUTBOX", "all (MINIMAL)", "+GUARD"]);
+        assert!(names(&["OUTBOX", "TYPO"]).is_err());
+    }
 
     #[test]
     fn an_effect_within_the_spread_is_none() {
@@ -150,6 +169,7 @@ mod tests {
                 ("WHALE".to_string(), summary(20.0, 0.03)),
             ]
             .into(),
+            processes: BTreeMap::new(),
         };
         assert_eq!(effect(&row, "OUTBOX").map(|e| e.1), Some(false));
         assert_eq!(effect(&row, "WHALE"), Some((2.0, true)));

@@ -138,8 +138,9 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
         .arg(job.program)
         .args(job.args)
         .envs(ready.allocator.env.iter().copied())
-        .env("HAKMEM_BENCH_LIB", ready.file_name())
-        .env("HAKMEM_BENCH_SYMBOL", ready.allocator.symbol)
+        // Not HAKMEM_*: hakmem would say on stderr that it knows no such knob, and pay for it.
+        .env("BENCH_LIB", ready.file_name())
+        .env("BENCH_SYMBOL", ready.allocator.symbol)
         .envs(job.env.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::null());
     let output = command.output().context("cannot start the launcher")?;
@@ -150,14 +151,17 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
         .filter_map(|l| l.strip_prefix("run "))
         .filter_map(|l| l.split(' ').next_back())
         .find(|s| *s != "0");
+    let complaint = String::from_utf8_lossy(&output.stderr);
     match status {
         None if outcome.usage.is_empty() => bail!("the launcher said nothing"),
-        None => Ok(outcome),
+        None => match complaint.lines().find(|l| is_refused_setting(l)) {
+            Some(line) => bail!("{line}"),
+            None => Ok(outcome),
+        },
         Some("124") => bail!("killed after {} seconds", job.limit),
         Some("126") => bail!("cannot write its output"),
         Some("127") => bail!("cannot start {}", job.program.display()),
         Some(code) => {
-            let complaint = String::from_utf8_lossy(&output.stderr);
             let last = complaint.lines().next_back().unwrap_or("");
             match code.parse::<i32>() {
                 Ok(n) if n > 128 => bail!("died of signal {} {last}", n - 128),
@@ -165,6 +169,12 @@ pub(crate) fn launch(workloads: &Workloads, ready: &Ready, job: &Job<'_>) -> Res
             }
         }
     }
+}
+
+/// Whether hakmem says in this line that it ignores a setting of its environment: what was measured would not be what
+/// was asked for.
+fn is_refused_setting(line: &str) -> bool {
+    line.starts_with("hakmem: HAKMEM_") && line.contains(": ignored")
 }
 
 /// Reads the lines of the launcher and the workload.
@@ -277,6 +287,44 @@ fn parse_usage(text: &str) -> Option<Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocators::tests::ready;
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::Read;
+    use std::time::{Duration, Instant};
+
+    /// `sleep 60` holds the pipes that it was born with: who reads them to the end waits for it.
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_with_it() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let script = ["-c", "sleep 60 & exit 3"].map(String::from);
+        let job = Job::workload(Path::new("sh"), &script);
+        let start = Instant::now();
+        let error = launch(&workloads, &ready("glibc"), &job).expect_err("it failed");
+        assert!(error.to_string().contains("status 3"), "{error}");
+        assert!(start.elapsed() < SOON);
+    }
+
+    #[test]
+    fn a_launcher_that_is_told_to_end_ends_the_program_and_its_children() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let start = Instant::now();
+        let mut launcher = Command::new(workloads.path("launch"))
+            .args(["1", "300", "0", "-", "", "sh", "-c"])
+            .arg("sleep 60 & echo begun; wait")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the launcher starts");
+        let mut pipe = launcher.stdout.take().expect("it is piped");
+        let mut begun = [0; 6];
+        pipe.read_exact(&mut begun).expect("the shell's word");
+        kill_process(Pid::from_child(&launcher), Signal::TERM).expect("it lives");
+        pipe.read_to_end(&mut Vec::new()).expect("the pipe's end");
+        assert!(start.elapsed() < SOON);
+        let status = launcher.wait().expect("it has ended");
+        assert_eq!(status.code(), Some(128 + Signal::TERM.as_raw()));
+    }
 
     #[test]
     fn a_workloads_lines_are_read() {

@@ -5,6 +5,7 @@
 use anyhow::{Result, bail};
 
 use crate::allocators::{Allocator, Ready};
+use crate::launch::Curve;
 
 /// hakmem as it is, whose figures all others are compared with.
 pub(crate) const SUBJECT: &str = "learning";
@@ -74,6 +75,15 @@ pub(crate) fn is_fixed(name: &str) -> bool {
 pub(crate) fn kept(name: &str) -> Option<f64> {
     let number = name.strip_prefix("keep-")?.split('K').next()?;
     number.parse().ok().filter(|_| is_fixed(name))
+}
+
+/// Why a process with these curves was not one under the fixed setting of this name: its figures would be another
+/// one's. `None` when it was, or when the library does not tell.
+pub(crate) fn not_in_force(name: &str, curves: &[Curve]) -> Option<String> {
+    let kept = kept(name)?;
+    let decision = curves.iter().find(|c| c.name == "decision")?;
+    let (_, other) = decision.points.iter().find(|p| p.1 != kept)?;
+    Some(format!("the library kept {other} KiB"))
 }
 
 /// The place of a setting or peer in every table.

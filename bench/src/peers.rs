@@ -1,7 +1,8 @@
 //! Peers built from the C and C++ sources inside their crates.io packages, as shared libraries for LD_PRELOAD.
 //!
 //! Cargo fetches the packages in a small project of their own, with exact versions, so that a peer changes only
-//! when somebody changes it here. A library is built once and kept; delete target/bench-peers to build anew.
+//! when somebody changes it here. A library is built once for each version and kept; delete
+//! target/bench-peers to build anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,13 +37,13 @@ pub(crate) struct Built {
 }
 
 impl Peer {
-    fn file(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Mimalloc3 => "libmimalloc3.so",
-            Self::Mimalloc2 => "libmimalloc2.so",
-            Self::Jemalloc => "libjemalloc.so",
-            Self::Snmalloc => "libsnmalloc.so",
-            Self::Rpmalloc => "librpmalloc.so",
+            Self::Mimalloc3 => "mimalloc3",
+            Self::Mimalloc2 => "mimalloc2",
+            Self::Jemalloc => "jemalloc",
+            Self::Snmalloc => "snmalloc",
+            Self::Rpmalloc => "rpmalloc",
         }
     }
 
@@ -53,6 +54,13 @@ impl Peer {
             Self::Snmalloc => "snmalloc-sys",
             Self::Rpmalloc => "rpmalloc-sys",
         }
+    }
+
+    /// The library's file name. It has the package's version, so that another version is another library.
+    fn file(self) -> String {
+        let version = PACKAGES.iter().find(|p| p.0 == self.package());
+        let version = version.map_or("", |p| p.1);
+        format!("lib{}-{version}.so", self.name())
     }
 }
 

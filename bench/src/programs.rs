@@ -23,7 +23,7 @@ pub(crate) struct Program {
     /// One line for `list`.
     pub(crate) about: &'static str,
     /// What must be on the path, and the package that has it; "" for one that is used only where it is.
-    needs: (&'static str, &'static str),
+    needs: &'static [(&'static str, &'static str)],
     /// The process whose proof counts; helpers such as a shell leave theirs, too.
     witness: &'static str,
     /// How much there is to do, quick and full.
@@ -38,7 +38,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "python",
         about: "python3: dictionaries, instances, JSON, with Python's own small-object pools",
-        needs: ("python3", "python3-minimal"),
+        needs: &[("python3", "python3-minimal")],
         witness: "python",
         size: (20, 200),
         env: &[],
@@ -47,7 +47,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "python-malloc",
         about: "the same with PYTHONMALLOC=malloc: every object is a malloc",
-        needs: ("python3", "python3-minimal"),
+        needs: &[("python3", "python3-minimal")],
         witness: "python",
         size: (20, 200),
         env: &[("PYTHONMALLOC", "malloc")],
@@ -56,7 +56,11 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "redis",
         about: "redis-server: SET of two sizes with eviction, GET, LPUSH, HSET, through a socket",
-        needs: ("redis-server", "redis-server"),
+        needs: &[
+            ("redis-server", "redis-server"),
+            ("redis-benchmark", "redis-tools"),
+            ("redis-cli", "redis-tools"),
+        ],
         witness: "redis-server",
         size: (50_000, 400_000),
         env: &[],
@@ -73,7 +77,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "gcc",
         about: "gcc -O2: a file of many functions",
-        needs: ("gcc", "gcc"),
+        needs: &[("gcc", "gcc")],
         witness: "cc1",
         size: (15, 60),
         env: &[],
@@ -82,7 +86,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "sqlite",
         about: "sqlite3: a table in memory with two indexes",
-        needs: ("sqlite3", "sqlite3"),
+        needs: &[("sqlite3", "sqlite3")],
         witness: "sqlite3",
         size: (20_000, 200_000),
         env: &[],
@@ -100,7 +104,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "git",
         about: "git: log with patches, and a pack with deltas found anew",
-        needs: ("git", "git"),
+        needs: &[("git", "git")],
         witness: "git",
         size: (30, 150),
         env: &[],
@@ -109,7 +113,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "perl",
         about: "perl: hashes, arrays, strings that grow",
-        needs: ("perl", "perl"),
+        needs: &[("perl", "perl")],
         witness: "perl",
         size: (10, 200),
         env: &[],
@@ -126,7 +130,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "lua",
         about: "lua 5.4: tables, closures, strings",
-        needs: ("lua5.4", "lua5.4"),
+        needs: &[("lua5.4", "lua5.4")],
         witness: "lua",
         size: (25, 250),
         env: &[],
@@ -143,7 +147,7 @@ pub(crate) static ALL: &[Program] = &[
     Program {
         name: "z3",
         about: "z3, where it is installed: factors of products, as bit vectors",
-        needs: ("z3", ""),
+        needs: &[("z3", "")],
         witness: "z3",
         size: (1, 8),
         env: &[],
@@ -159,11 +163,12 @@ pub(crate) struct Prepared {
 
 /// Makes sure that the program and its input are there.
 pub(crate) fn prepare(program: &Program, scale: Scale) -> Result<Prepared> {
-    let (executable, package) = program.needs;
-    if package.is_empty() && !packages::has_program(executable) {
-        bail!("{executable} is not installed");
+    for (executable, package) in program.needs {
+        if package.is_empty() && !packages::has_program(executable) {
+            bail!("{executable} is not installed");
+        }
+        packages::program(executable, package)?;
     }
-    packages::program(executable, package)?;
     let size = if scale == Scale::Quick {
         program.size.0
     } else {
@@ -199,10 +204,7 @@ pub(crate) fn measure(
         std::env::temp_dir().join(format!("hakmem-bench-proof-{}", std::process::id()));
     let _ = fs::remove_file(&proof_file);
     let mut env = prepared.env;
-    env.push((
-        "HAKMEM_BENCH_PROOF".into(),
-        proof_file.display().to_string(),
-    ));
+    env.push(("BENCH_PROOF".into(), proof_file.display().to_string()));
     let mut job = Job::workload(Path::new(&prepared.command[0]), &prepared.command[1..]);
     job.output = Some(Path::new("/dev/null"));
     job.extra_preload = &extra;

@@ -21,7 +21,8 @@ pub(crate) struct Circumstances {
     pub(crate) time: u64,
     /// "quick" or "full".
     pub(crate) scale: String,
-    /// The workspace's commit, with a plus sign when files were changed.
+    /// The workspace's commit, with a plus sign when files were changed; which build of hakmem was measured is in its
+    /// version.
     pub(crate) commit: String,
     /// The processor's name.
     pub(crate) cpu: String,
@@ -35,7 +36,7 @@ pub(crate) struct Circumstances {
     pub(crate) thp: String,
     /// Load average over a minute when the run began.
     pub(crate) load: f64,
-    /// Version of each allocator.
+    /// Version of each allocator; of a library that has none of its own, and of hakmem's, what tells the build.
     pub(crate) allocators: BTreeMap<String, String>,
     /// HAKMEM_* variables that were set.
     pub(crate) knobs: BTreeMap<String, String>,
@@ -71,6 +72,22 @@ enum Line {
 pub(crate) struct Results {
     pub(crate) circumstances: Circumstances,
     pub(crate) samples: Vec<Sample>,
+}
+
+impl Results {
+    /// Processes that do not count, and why: each reason once.
+    pub(crate) fn voids(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for s in &self.samples {
+            if let Some(reason) = &s.void {
+                let line = format!("{} under {}: {reason}", s.bench, s.allocator);
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+        }
+        lines
+    }
 }
 
 impl Circumstances {

@@ -1,6 +1,6 @@
 //! Reports from saved results: a page that needs nothing but itself, and a summary in Markdown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -8,8 +8,8 @@ use anyhow::Result;
 use crate::catalog;
 use crate::charts::{self, Axes, Series};
 use crate::record::Results;
-use crate::stats;
-use crate::table::{self, Row};
+use crate::stats::{self, Typical};
+use crate::table::{self, LEFT_OUT, Row};
 
 /// What a row's unit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +77,27 @@ fn title(group: &str) -> &str {
     }
 }
 
-/// Geometric mean of each allocator's cost over the best allocator's, over the rows that all of them have.
-fn means(rows: &[Row], names: &[String], of: Measure) -> (usize, Vec<(String, f64)>) {
+/// Each allocator's cost over the best allocator's.
+struct Means {
+    /// Rows that count, and those of the same measure that do not.
+    rows: usize,
+    left_out: usize,
+    /// The best first.
+    of: Vec<(String, Typical)>,
+}
+
+/// Over the rows in which all allocators have a figure to compare.
+fn means(rows: &[Row], names: &[String], of: Measure) -> Means {
     let mut ratios: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let mut count = 0;
+    let (mut count, mut left_out) = (0, 0);
     for row in rows.iter().filter(|r| measure(&r.unit) == of) {
-        let Some(costs) = names
+        let costs = names
             .iter()
             .map(|n| row.cells.get(n).map(|s| s.median).filter(|m| *m > 0.0))
             .collect::<Option<Vec<f64>>>()
-        else {
+            .filter(|_| row.is_in_means());
+        let Some(costs) = costs else {
+            left_out += 1;
             continue;
         };
         count += 1;
@@ -102,12 +113,16 @@ fn means(rows: &[Row], names: &[String], of: Measure) -> (usize, Vec<(String, f6
                 .extend(stats::cost_ratio(*cost, best, &row.unit));
         }
     }
-    let mut means: Vec<(String, f64)> = names
+    let mut means: Vec<(String, Typical)> = names
         .iter()
-        .filter_map(|n| Some((n.clone(), stats::geometric_mean(ratios.get(n.as_str())?)?)))
+        .filter_map(|n| Some((n.clone(), stats::typical(ratios.get(n.as_str())?)?)))
         .collect();
-    means.sort_by(|a, b| a.1.total_cmp(&b.1));
-    (count, means)
+    means.sort_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
+    Means {
+        rows: count,
+        left_out,
+        of: means,
+    }
 }
 
 fn circumstances(results: &Results) -> Vec<(&'static str, String)> {
@@ -129,6 +144,9 @@ fn circumstances(results: &Results) -> Vec<(&'static str, String)> {
         ("scale", c.scale.clone()),
         ("allocators", versions.join(", ")),
     ];
+    if let Some(missing) = not_measured(results) {
+        lines.push(("not measured", missing));
+    }
     if !c.knobs.is_empty() {
         let knobs: Vec<String> = c.knobs.iter().map(|(k, v)| format!("{k}={v}")).collect();
         lines.push(("knobs", knobs.join(" ")));
@@ -136,18 +154,29 @@ fn circumstances(results: &Results) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Samples that do not count, each reason once.
-fn voids(results: &Results) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for s in &results.samples {
-        if let Some(reason) = &s.void {
-            let line = format!("{} under {}: {reason}", s.bench, s.allocator);
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
+/// The groups of the catalogue of which nothing, or not all, was measured.
+fn not_measured(results: &Results) -> Option<String> {
+    let all = catalog::all();
+    let measured: BTreeSet<&str> = results.samples.iter().map(|s| s.bench.as_str()).collect();
+    let mut groups: Vec<(&str, usize, usize)> = Vec::new();
+    for bench in &all {
+        if groups.iter().all(|g| g.0 != bench.group) {
+            groups.push((bench.group, 0, 0));
+        }
+        for group in groups.iter_mut().filter(|g| g.0 == bench.group) {
+            group.1 += usize::from(!measured.contains(bench.name.as_str()));
+            group.2 += 1;
         }
     }
-    lines
+    let missing: Vec<String> = groups
+        .iter()
+        .filter(|(_, missing, _)| *missing > 0)
+        .map(|(group, missing, all)| match all - missing {
+            0 => (*group).to_string(),
+            _ => format!("{missing} of {all} in {group}"),
+        })
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(", "))
 }
 
 /// The summary for docs/.
@@ -160,50 +189,50 @@ pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
     for (what, value) in circumstances(results) {
         let _ = writeln!(text, "- {what}: {value}");
     }
+    let _ = write!(
+        text,
+        "\nA figure is the median over the processes of its row, n for each allocator; \u{b1} is half the range over \
+         the median where it is above 5 %. Means are of an allocator's cost over that of the best one of each row: 1 is \
+         to be the best everywhere; {LEFT_OUT}.\n"
+    );
     for (of, what) in KINDS {
-        let (count, means) = means(&rows, names, of);
-        if means.is_empty() {
+        let means = means(&rows, names, of);
+        if means.of.is_empty() {
             continue;
         }
         let _ = write!(
             text,
-            "\n## {what}: geometric mean over {count} rows, the best of each row being 1\n\n| allocator | mean |\n|---|---:|\n"
+            "\n## {what}: {} rows, and {} left out\n\n| allocator | geometric mean | median |\n|---|---:|---:|\n",
+            means.rows, means.left_out
         );
-        for (name, mean) in means {
-            let _ = writeln!(text, "| {name} | {mean:.2} |");
+        for (name, of) in means.of {
+            let _ = writeln!(text, "| {name} | {:.2} | {:.2} |", of.mean, of.median);
         }
     }
     let mut lost = Vec::new();
     for (group, rows) in grouped(rows) {
-        let _ = write!(text, "\n## {}\n\n| row | unit |", title(&group));
+        let _ = write!(text, "\n## {}\n\n| row | unit | n |", title(&group));
         for name in names {
             let _ = write!(text, " {name} |");
         }
-        let _ = write!(text, " {subject} / best other |\n|---|---|");
+        let _ = write!(text, " {subject} / best other |\n|---|---|---:|");
         text.push_str(&"---:|".repeat(names.len() + 1));
         text.push('\n');
         for row in rows {
-            let _ = write!(text, "| {}: {} | {} |", row.bench, row.metric, row.unit);
+            let n = row.repetitions();
+            let _ = write!(
+                text,
+                "| {}: {} | {} | {n} |",
+                row.bench, row.metric, row.unit
+            );
             for name in names {
-                let cell = row
-                    .cells
-                    .get(name)
-                    .map_or("-".into(), |s| table::figure(s.median));
-                let _ = write!(text, " {cell} |");
+                let _ = write!(text, " {} |", row.cell(name));
             }
-            let best = row
-                .best_peer(&subject)
-                .map(|(n, _)| (n, row.ratio(&subject, n)));
-            let cell = match best {
-                Some((name, Some(ratio))) => {
-                    if ratio > 1.0 {
-                        lost.push((ratio, name.to_string(), row.clone()));
-                    }
-                    format!("{ratio:.2} {name}")
-                }
-                _ => "-".into(),
-            };
-            let _ = writeln!(text, " {cell} |");
+            let _ = writeln!(text, " {} |", row.comparison(&subject));
+            let best = row.against_best(&subject);
+            if let Some((name, ratio)) = best.filter(|(_, ratio)| *ratio > 1.0) {
+                lost.push((ratio, name.to_string(), row.clone()));
+            }
         }
     }
     lost.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -213,9 +242,14 @@ pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
         lost.len()
     );
     for (ratio, name, row) in lost {
+        let times = if ratio.is_finite() {
+            format!("x {ratio:.2} of {name}")
+        } else {
+            format!("the best, {name}, has 0")
+        };
         let _ = writeln!(
             text,
-            "- {}: {}: x {ratio:.2} of {name} ({} and {} {})",
+            "- {}: {}: {times} ({} and {} {})",
             row.bench,
             row.metric,
             table::figure(row.cells[&subject].median),
@@ -223,7 +257,7 @@ pub(crate) fn markdown(results: &Results, names: &[String]) -> String {
             row.unit
         );
     }
-    let voids = voids(results);
+    let voids = results.voids();
     if !voids.is_empty() {
         text.push_str("\n## Void\n\n");
         for line in voids {
@@ -305,22 +339,27 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     for (i, name) in order.iter().enumerate() {
         key(&mut page, i, name);
     }
-    page.push_str("</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere. Rows in which an allocator has no figure, or none at all to count, are left out.</p>\n<div class=\"charts\">\n");
+    let _ = write!(
+        page,
+        "</p>\n<h2>Geometric means</h2>\n<p>Cost over the best allocator of each row: 1 is to be the best everywhere; \
+         {LEFT_OUT}.</p>\n<div class=\"charts\">\n"
+    );
     for (of, what) in KINDS {
-        let (count, means) = means(&rows, &order, of);
-        let items: Vec<_> = means
-            .into_iter()
-            .map(|(n, m)| {
-                let s = series(&n);
-                (n, s, m)
-            })
-            .collect();
+        let means = means(&rows, &order, of);
+        let (mut items, mut medians) = (Vec::new(), Vec::new());
+        for (name, of) in means.of {
+            medians.push(format!("{name} {:.2}", of.median));
+            let series = series(&name);
+            items.push((name, series, of.mean));
+        }
         if !items.is_empty() {
-            figure(
-                &mut page,
-                &format!("{what}, {count} rows"),
-                &charts::bars(&items)?,
+            let caption = format!(
+                "{what}, {} rows, {} left out; medians: {}",
+                means.rows,
+                means.left_out,
+                medians.join(", ")
             );
+            figure(&mut page, &caption, &charts::bars(&items)?);
         }
     }
     page.push_str("</div>\n");
@@ -356,7 +395,7 @@ pub(crate) fn html(results: &Results, names: &[String]) -> Result<String> {
     page.push_str("<details><summary>Wall and CPU time, peak resident memory and minor faults of each process</summary>\n");
     tabulate(&mut page, &usage, &subject, &order);
     page.push_str("</details>\n");
-    let voids = voids(results);
+    let voids = results.voids();
     if !voids.is_empty() {
         page.push_str("<h2>Void</h2>\n<p>These runs do not count.</p>\n<ul>\n");
         for line in voids {
@@ -415,27 +454,12 @@ fn tabulate(page: &mut String, rows: &[Row], subject: &str, order: &[String]) {
         );
         let best = row.best_peer("").map(|b| b.1);
         for name in order {
-            let Some(s) = row.cells.get(name) else {
-                page.push_str("<td>-</td>");
-                continue;
-            };
             let own = if name == subject { "own" } else { "" };
-            let bold = if Some(s.median) == best { "best" } else { "" };
-            let noise = if s.spread > 0.05 {
-                format!(" \u{b1}{:.0}%", s.spread * 100.0)
-            } else {
-                String::new()
-            };
-            let _ = write!(
-                page,
-                "<td class=\"{own} {bold}\">{}{noise}</td>",
-                table::figure(s.median)
-            );
+            let is_best = row.cells.get(name).is_some_and(|s| Some(s.median) == best);
+            let bold = if is_best { "best" } else { "" };
+            let _ = write!(page, "<td class=\"{own} {bold}\">{}</td>", row.cell(name));
         }
-        let cell = row
-            .best_peer(subject)
-            .and_then(|(n, _)| Some(format!("{:.2} {}", row.ratio(subject, n)?, escape(n))));
-        let _ = writeln!(page, "<td>{}</td></tr>", cell.unwrap_or_else(|| "-".into()));
+        let _ = writeln!(page, "<td>{}</td></tr>", escape(&row.comparison(subject)));
     }
     page.push_str("</table></div>\n");
 }
@@ -663,14 +687,66 @@ pub(crate) mod tests {
                 "Over time",
                 "Latency percentiles",
                 "pair: 16 B",
+                "Time, 4 rows, 0 left out; medians: hakmem 1.00, x&lt;y 1.00",
             ],
         );
     }
 
     #[test]
     fn the_summary_names_the_rows_that_are_lost() {
-        let text = markdown(&results(), &["hakmem".into(), "x<y".into()]);
+        let names = ["hakmem".into(), "x<y".into()];
+        let mut results = results();
+        let text = markdown(&results, &names);
         assert!(text.contains("not the best: 1 rows"), "{text}");
         assert!(text.contains("curve: all freed: x 2.00"), "{text}");
+        // Against 0 there is no ratio, but a loss, and the worst.
+        for sample in &mut results.samples {
+            if sample.bench == "pair" && sample.allocator != "hakmem" {
+                sample.metrics[0].value = 0.0;
+            }
+        }
+        let text = markdown(&results, &names);
+        assert!(
+            text.contains(
+                "not the best: 2 rows\n\n- pair: 16 B: the best, x<y, has 0 (5.00 and 0 ns/pair)"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("| 5.00 | 0 | best 0: x<y |"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_says_how_often_was_measured_how_far_it_spread_and_what_was_not() {
+        let mut results = results();
+        let mut again = results.samples[0].clone();
+        again.repetition = 1;
+        again.metrics[0].value = 6.0;
+        results.samples.push(again);
+        let text = markdown(&results, &["hakmem".into(), "x<y".into()]);
+        assert!(
+            text.contains("| pair: 16 B | ns/pair | 2 | 5.50 \u{b1}9% | 10.0 |"),
+            "{text}"
+        );
+        let missing = text.lines().find(|l| l.starts_with("- not measured: "));
+        let missing = missing.expect("a line");
+        assert!(missing.contains("instructions, ") && missing.contains("18 of 20 in larson"));
+    }
+
+    #[test]
+    fn means_say_how_many_rows_they_leave_out() {
+        let mut results = results();
+        for sample in &mut results.samples {
+            if sample.bench == "pair" {
+                sample.metrics[0].name = "bare".into();
+            }
+        }
+        let text = markdown(&results, &["hakmem".into(), "x<y".into()]);
+        // Left are two of larson and one of soak, in which both are the same.
+        assert!(text.contains("## Time: 3 rows, and 1 left out"), "{text}");
+        assert!(text.contains("| hakmem | 1.00 | 1.00 |"), "{text}");
+        assert!(
+            text.contains("| hakmem | 2.00 | 2.00 |"),
+            "the curve: {text}"
+        );
     }
 }

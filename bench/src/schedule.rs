@@ -10,6 +10,7 @@ use crate::allocators::Ready;
 use crate::catalog::{Bench, Kind, Scale};
 use crate::instructions;
 use crate::launch::{self, Job, Metric, Outcome, Usage};
+use crate::learning;
 use crate::programs;
 use crate::record::{Sample, Writer};
 use crate::stats;
@@ -119,7 +120,7 @@ fn one(plan: &Plan<'_>, bench: &Bench, ready: &Ready, round: u32) -> Sample {
     sample
 }
 
-/// The outcome, if the allocator proved that it was at work.
+/// The outcome, if the allocator proved that it was at work, and a fixed setting that it was in force.
 fn proven(ready: &Ready, outcome: Outcome) -> Result<Outcome> {
     if outcome.proofs.is_empty() {
         bail!("the process left no proof of its allocator");
@@ -128,6 +129,9 @@ fn proven(ready: &Ready, outcome: Outcome) -> Result<Outcome> {
         if let Some(reason) = ready.void(proof) {
             bail!("{reason}");
         }
+    }
+    if let Some(reason) = learning::not_in_force(ready.name(), &outcome.curves) {
+        bail!("{reason}");
     }
     Ok(outcome)
 }
@@ -144,10 +148,15 @@ fn measure(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Outcome> {
             ready,
             &Job::workload(&workloads.path(program), &arguments(plan, quick, full)),
         ),
-        Kind::Followed { program, args } => {
+        Kind::Followed {
+            program,
+            args,
+            limit,
+        } => {
             let (path, args) = (workloads.path(program), words(args));
             let mut job = Job::workload(&path, &args);
             job.follow = 2;
+            job.limit = *limit;
             launch::launch(workloads, ready, &job)
         }
         Kind::Program(program) => programs::measure(workloads, ready, program, plan.scale),
@@ -176,7 +185,7 @@ fn count_calls(plan: &Plan<'_>, bench: &Bench, ready: &Ready) -> Result<Vec<Metr
             quick,
             full,
         } => (plan.workloads.path(program), arguments(plan, quick, full)),
-        Kind::Followed { program, args } => (plan.workloads.path(program), words(args)),
+        Kind::Followed { program, args, .. } => (plan.workloads.path(program), words(args)),
         Kind::Program(program) => programs::command(program, plan.scale)?,
         Kind::Startup => (Path::new("true").to_path_buf(), Vec::new()),
         Kind::Instructions => return Ok(Vec::new()),
@@ -190,10 +199,7 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
     let witness = [plan.workloads.path("libwitness.so")];
     let proof_file =
         std::env::temp_dir().join(format!("hakmem-bench-proof-{}", std::process::id()));
-    let env = [(
-        "HAKMEM_BENCH_PROOF".to_string(),
-        proof_file.display().to_string(),
-    )];
+    let env = [("BENCH_PROOF".to_string(), proof_file.display().to_string())];
     let mut job = Job::workload(program, &[]);
     job.extra_preload = &witness;
     job.env = &env;
@@ -225,8 +231,10 @@ fn startup(plan: &Plan<'_>, ready: &Ready) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocators::{self, Allocator};
+    use crate::allocators::Allocator;
+    use crate::allocators::tests::{build_hakmem, ready};
     use crate::catalog;
+    use crate::launch::{Curve, Proof};
     use crate::paths;
     use std::collections::HashMap;
 
@@ -253,7 +261,7 @@ mod tests {
     }
 
     fn sample(ready: &Ready, workloads: &Workloads) -> Sample {
-        let benches = catalog::select(&["pair".into()]);
+        let benches = catalog::select(&["pair".into()]).expect("a known name");
         let plan = Plan {
             workloads,
             benches: &benches,
@@ -269,10 +277,7 @@ mod tests {
     #[test]
     fn a_run_that_another_allocator_served_is_void() {
         let workloads = Workloads::build().expect("a C compiler");
-        let glibc = allocators::select(&["glibc".into()])
-            .expect("glibc")
-            .swap_remove(0);
-        let glibc = allocators::prepare(&glibc).expect("nothing to prepare");
+        let glibc = ready("glibc");
         let served = sample(&glibc, &workloads);
         assert_eq!(served.void, None);
         assert_eq!(served.metrics.len(), 4);
@@ -297,17 +302,75 @@ mod tests {
         assert!(sample(&missing, &workloads).void.is_some());
     }
 
+    /// A knob that hakmem does not know, or a value that it refuses, would have the default measured.
+    #[test]
+    fn a_run_without_the_settings_that_it_was_given_is_void() {
+        build_hakmem();
+        let workloads = Workloads::build().expect("a C compiler");
+        let hakmem = ready("hakmem");
+        let under = |env| {
+            let mut hakmem = hakmem.clone();
+            hakmem.allocator.env = env;
+            sample(&hakmem, &workloads).void
+        };
+        assert_eq!(under(&[("HAKMEM_EVO", "off")]), None);
+        let unknown = under(&[("HAKMEM_EVVO", "off")]).expect("no such knob");
+        assert!(unknown.contains("HAKMEM_EVVO"), "{unknown}");
+        let refused = under(&[("HAKMEM_EVO", "offf")]).expect("no such value");
+        assert!(refused.contains("HAKMEM_EVO=offf"), "{refused}");
+    }
+
+    /// Theirs are the figures, not those of the process that starts them.
+    #[test]
+    fn a_process_that_history_times_proves_its_allocator() {
+        let workloads = Workloads::build().expect("a C compiler");
+        let (program, ready) = (workloads.path("history"), ready("glibc"));
+        let timed = words("now new 1 32 1");
+        let outcome = launch::launch(&workloads, &ready, &Job::workload(&program, &timed));
+        let outcome = outcome.and_then(|outcome| proven(&ready, outcome));
+        assert_eq!(outcome.expect("a proof").proofs.len(), 1);
+    }
+
+    /// Of most processes the curves are dropped: what they say is looked at before.
+    #[test]
+    fn a_process_under_another_setting_than_its_own_is_void() {
+        let mut ready = ready("glibc");
+        let outcome = |kept: f64| Outcome {
+            curves: vec![Curve {
+                name: "decision".into(),
+                unit: "KiB kept".into(),
+                points: vec![(0.0, 512.0), (0.1, kept)],
+            }],
+            proofs: vec![Proof {
+                mapped: false,
+                symbol: None,
+                libc_growth: 4096,
+                process: "learn".into(),
+                owner: "/lib/libc.so.6".into(),
+            }],
+            ..Outcome::default()
+        };
+        assert!(
+            proven(&ready, outcome(747.0)).is_ok(),
+            "glibc keeps what it likes"
+        );
+        ready.allocator.name = "keep-512K".into();
+        assert!(proven(&ready, outcome(512.0)).is_ok());
+        let error = proven(&ready, outcome(747.0)).expect_err("another setting");
+        assert!(error.to_string().contains("kept 747 KiB"), "{error}");
+    }
+
     /// Settings are compared by what each needed for the same work.
     #[test]
     fn the_workloads_of_learning_do_the_same_each_time_and_are_followed() {
         let workloads = Workloads::build().expect("a C compiler");
-        let glibc = allocators::select(&["glibc".into()]).expect("glibc");
-        let ready = [allocators::prepare(&glibc[0]).expect("nothing to prepare")];
-        for mut bench in catalog::learning(&[], 1) {
+        let ready = [ready("glibc")];
+        for mut bench in catalog::learning(&[], 1).expect("all of them") {
             // Once around in each of them.
             bench.kind = Kind::Followed {
                 program: "learn",
                 args: format!("{} 420", bench.name),
+                limit: 60,
             };
             let plan = Plan {
                 workloads: &workloads,

@@ -59,10 +59,10 @@ const LEAST: f64 = 0.02;
 /// One measurement has no spread; this is taken in its place.
 const UNKNOWN: f64 = 0.05;
 
-/// By which share two medians of a unit may differ without anything having changed.
-pub(crate) fn noise(unit: &str, a: &Summary, b: &Summary) -> f64 {
-    // Counted, not timed.
-    if unit == "instructions" {
+/// By which share two medians may differ without anything having changed. An exact figure is counted, not timed, and
+/// comes out the same each time.
+pub(crate) fn noise(exact: bool, a: &Summary, b: &Summary) -> f64 {
+    if exact {
         return 0.5 / a.median.max(1.0);
     }
     let spread = |s: &Summary| if s.count > 1 { s.spread } else { UNKNOWN };
@@ -73,6 +73,23 @@ pub(crate) fn noise(unit: &str, a: &Summary, b: &Summary) -> f64 {
 pub(crate) fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     let positive: Vec<f64> = ratios.iter().copied().filter(|r| *r > 0.0).collect();
     (!positive.is_empty()).then(|| Statistics::geometric_mean(&positive))
+}
+
+/// Several ratios in two figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Typical {
+    /// The geometric mean.
+    pub(crate) mean: f64,
+    /// The median, which a single row cannot move.
+    pub(crate) median: f64,
+}
+
+/// Sums up positive ratios; `None` for nothing.
+pub(crate) fn typical(ratios: &[f64]) -> Option<Typical> {
+    Some(Typical {
+        mean: geometric_mean(ratios)?,
+        median: summarise(ratios)?.median,
+    })
 }
 
 #[cfg(test)]

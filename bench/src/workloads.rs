@@ -62,7 +62,9 @@ impl Workloads {
             packages::program("cc", "libc6-dev")?;
         }
         // Each state of the texts has a directory of its own: two checkouts, or an old result, never mix.
-        let directory = paths::workloads().join(format!("{:016x}", fingerprint()));
+        let texts = FILES.iter().flat_map(|(name, text)| [name, text]);
+        let state = fingerprint(texts.flat_map(|t| t.bytes()));
+        let directory = paths::workloads().join(state);
         let this = Self { directory };
         // Tests build them from several threads of one process, which share the temporary name.
         static BUILDING: Mutex<()> = Mutex::new(());
@@ -107,14 +109,12 @@ impl Workloads {
     }
 }
 
-/// FNV-1a over all texts: enough to tell one version from the next.
-fn fingerprint() -> u64 {
-    let bytes = FILES
-        .iter()
-        .flat_map(|(name, text)| name.bytes().chain(text.bytes()));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// FNV-1a: enough to tell one version from the next.
+pub(crate) fn fingerprint(bytes: impl Iterator<Item = u8>) -> String {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3_u64)
+    });
+    format!("{hash:016x}")
 }
 
 /// The compiler must not know what malloc is, or it removes what is to be measured.

@@ -5,9 +5,13 @@
  *   launch REPEAT SECONDS EVERY OUTPUT PRELOAD PROGRAM ARGS…
  *
  * EVERY is how many milliseconds apart the program's resident memory is read (/proc/PID/statm, which counts the
- * whole process), 0 for never; from that come a curve over time and the integral, resident byte-seconds. OUTPUT is a file for the program's standard output, or "-" for the launcher's own. PRELOAD goes into the
- * program's LD_PRELOAD ("" for none) and nowhere else. A program that takes longer than SECONDS is killed with
- * its whole process group; so it is when the launcher dies. For each run one line:
+ * whole process), 0 for never; from that come a curve over time and the integral, resident byte-seconds. OUTPUT is a
+ * file for the program's standard output, or "-" for the launcher's own. PRELOAD goes into the program's LD_PRELOAD
+ * ("" for none) and nowhere else.
+ *
+ * The program leads a process group, and nobody of it stays: the group is killed when the program has ended, when it
+ * takes longer than SECONDS, and when the launcher is told to end or the driver dies. Only of a launcher that is
+ * killed itself no more than the program ends. For each run one line:
  *   run WALL_NS USER_US SYS_US PEAK_KIB MINOR MAJOR STATUS        STATUS 124: out of time, 128 + n: signal n
  */
 #define _GNU_SOURCE
@@ -29,12 +33,23 @@
 static volatile pid_t child;
 static volatile sig_atomic_t late;
 
+static void kill_group(void)
+{
+	if (child > 0)
+		kill(-child, SIGKILL);
+}
+
 static void out_of_time(int signal)
 {
 	(void)signal;
 	late = 1;
-	if (child > 0)
-		kill(-child, SIGKILL);
+	kill_group();
+}
+
+static void told_to_end(int signal)
+{
+	kill_group();
+	_exit(128 + signal);
 }
 
 static uint64_t now_ns(void)
@@ -59,9 +74,10 @@ static double resident(int statm)
 /* Reads the resident memory until the process ends, and writes what came of it. */
 __attribute__((noinline)) static void follow(pid_t pid, uint64_t start, int every)
 {
-	/* A point of the curve stands for the mean over about this long. */
-	enum { POINTS = 2000, APART = 20 };
+	/* A point of the curve stands for the mean over about this long; for twice that each time there is no room left. */
+	enum { POINTS = 2000, APART_MS = 20 };
 	static float at[POINTS], mib[POINTS];
+	uint64_t apart = APART_MS * 1000000u;
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
 	int statm = open(path, O_RDONLY | O_CLOEXEC);
@@ -81,7 +97,15 @@ __attribute__((noinline)) static void follow(pid_t pid, uint64_t start, int ever
 		part += area;
 		before = after;
 		last = now;
-		if (now - part_start >= APART * 1000000u && points < POINTS) {
+		if (now - part_start >= apart) {
+			if (points == POINTS) {
+				points /= 2;
+				apart *= 2;
+				for (int i = 0; i < points; i++) {
+					at[i] = at[2 * i + 1];
+					mib[i] = (mib[2 * i] + mib[2 * i + 1]) / 2;
+				}
+			}
 			at[points] = (float)((double)(now - start) / 1e9);
 			mib[points++] = (float)(part / ((double)(now - part_start) / 1e9) / (1 << 20));
 			part = 0;
@@ -103,6 +127,8 @@ __attribute__((noinline)) static pid_t start(const char *output, char **program)
 	if (pid)
 		return pid;
 	setpgid(0, 0);
+	/* The launcher's variable, too: after vfork both have the same memory. Its handlers run after this. */
+	child = getpid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (strcmp(output, "-")) {
 		int fd = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -125,22 +151,30 @@ int main(int argc, char **argv)
 	if (*argv[5])
 		setenv("LD_PRELOAD", argv[5], 1);
 	signal(SIGALRM, out_of_time);
+	signal(SIGINT, told_to_end);
+	signal(SIGTERM, told_to_end);
+	signal(SIGHUP, told_to_end);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	alarm(seconds);
 	for (long i = 0; i < repeat && !late; i++) {
 		uint64_t t = now_ns();
 		pid_t pid = start(argv[4], argv + 6);
 		if (pid < 0)
 			return 2;
-		child = pid;
 		if (every > 0)
 			follow(pid, t, every);
-		int status;
-		struct rusage u;
-		while (wait4(pid, &status, 0, &u) < 0)
+		siginfo_t end;
+		while (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOWAIT) < 0)
 			if (errno != EINTR)
 				return 2;
-		child = 0;
 		t = now_ns() - t;
+		/* Until wait4 the number is nobody else's. */
+		kill_group();
+		child = 0;
+		int status;
+		struct rusage u;
+		if (wait4(pid, &status, 0, &u) < 0)
+			return 2;
 		int code = late ? 124 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 		dprintf(1, "run %llu %llu %llu %ld %ld %ld %d\n", (unsigned long long)t,
 		        (unsigned long long)u.ru_utime.tv_sec * 1000000u + (unsigned long long)u.ru_utime.tv_usec,

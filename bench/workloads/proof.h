@@ -1,8 +1,8 @@
 /* Which allocator served this process? Four independent answers on one line:
  *
  *   owner   the file whose `malloc` the dynamic linker bound
- *   mapped  1 when HAKMEM_BENCH_LIB, a file name, is in /proc/self/maps
- *   symbol  1 when HAKMEM_BENCH_SYMBOL, a name that only that allocator exports, is found, - when none was asked
+ *   mapped  1 when BENCH_LIB, a file name, is in /proc/self/maps
+ *   symbol  1 when BENCH_SYMBOL, a name that only that allocator exports, is found, - when none was asked
  *   libc    bytes by which glibc's own count of memory in use grew over 64 blocks of 200 bytes
  *   name    of the process, which may have started others
  *   brk     1 when a block lay in the [heap] mapping that brk makes
@@ -63,8 +63,8 @@ static struct proof_maps proof_read_maps(const char *lib, const void *block)
 static void proof_write(int out)
 {
 	enum { BLOCKS = 64, BYTES = 200, TRIES = 20 };
-	const char *lib = getenv("HAKMEM_BENCH_LIB");
-	const char *symbol = getenv("HAKMEM_BENCH_SYMBOL");
+	const char *lib = getenv("BENCH_LIB");
+	const char *symbol = getenv("BENCH_SYMBOL");
 	const char *owner = "?";
 	long grown = -1;
 	void *blocks[BLOCKS];
