@@ -81,7 +81,8 @@ static void write_late(size_t size)
 static void write_behind(size_t size)
 {
     volatile char *block = take_unfenced(size);
-    block[size] = 1;
+    /* Whatever is there. */
+    block[size] = (char)~block[size];
     free((void *)block);
 }
 
