@@ -7,6 +7,9 @@
 
 #include <signal.h>
 
+#define MANY 64
+#define EACH ((size_t)8192)
+
 /* What the process does about SIGABRT. */
 enum disposition { NOTHING, BLOCKED, IGNORED, RETURNS, ALLOCATES };
 
@@ -17,7 +20,7 @@ static void do_nothing(int number)
 
 static void allocate(int number)
 {
-    size_t sizes[] = {40, 500, 5000, 100000, 1 << 20}, i;
+    size_t sizes[] = {40, 500, 5000, EACH, 100000, 1 << 20}, i;
     for (i = 0; i < COUNT(sizes); i++)
         free(launder(malloc(opaque(sizes[i]))));
     signal(number, SIG_DFL);
@@ -86,13 +89,41 @@ static void write_behind(size_t size)
     free((void *)block);
 }
 
+static void *take_many(void *argument)
+{
+    char **blocks = (char **)argument;
+    size_t i;
+    for (i = 0; i < MANY; i++)
+        CHECK((blocks[i] = (char *)malloc(opaque(EACH))) != NULL, "malloc");
+    return NULL;
+}
+
+/* The second free is found among those of other blocks of a thread that has ended. */
+static void free_twice_of_another(size_t size)
+{
+    static char *blocks[MANY];
+    size_t i, first = MANY;
+    (void)size;
+    join_thread(start_thread(take_many, blocks));
+    for (i = 0; i < MANY; i++)
+        if ((size_t)blocks[i] / EACH % 8 != 7) {
+            free(blocks[i]);
+            if (first == MANY && (size_t)blocks[i] / EACH % 8 == 0)
+                first = i;
+        }
+    free(launder(blocks[first]));
+    for (i = 0; i < MANY; i++)
+        if ((size_t)blocks[i] / EACH % 8 == 7)
+            free(blocks[i]);
+}
+
 static const struct {
     void (*make)(size_t size);
     size_t size;
     /* Found only while blocks are guarded. */
     int guarded;
 } MISTAKES[] = {
-    {free_inside, 200000, 0}, {free_inside, 200000, 1}, {free_twice, 40, 1},
+    {free_inside, 200000, 0}, {free_inside, 200000, 1}, {free_twice_of_another, EACH, 0}, {free_twice, 40, 1},
     {free_twice, 200000, 1},  {write_late, 40, 1},      {write_behind, 40, 1},
 };
 

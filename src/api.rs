@@ -274,12 +274,11 @@ unsafe fn refill(class: Class) -> *mut u8 {
 #[cold]
 #[inline(never)]
 unsafe fn small_again(class: Class) -> *mut c_void {
-    if give_everything_back() {
-        // SAFETY: the caller's.
-        let block = unsafe { refill(class) };
-        if !block.is_null() {
-            return block.cast();
-        }
+    give_everything_back();
+    // SAFETY: the caller's.
+    let block = unsafe { refill(class) };
+    if !block.is_null() {
+        return block.cast();
     }
     out_of_memory()
 }
@@ -344,12 +343,8 @@ fn take_large(request: Request) -> Option<NonNull<u8>> {
 #[cold]
 #[inline(never)]
 fn big_again(request: Request) -> *mut c_void {
-    if give_everything_back()
-        && let Some(block) = take_large(request)
-    {
-        return block.as_ptr().cast();
-    }
-    out_of_memory()
+    give_everything_back();
+    take_large(request).map_or_else(out_of_memory, |block| block.as_ptr().cast())
 }
 
 #[cold]
@@ -359,16 +354,13 @@ fn out_of_memory() -> *mut c_void {
     null_mut()
 }
 
-/// Before a request fails: frees the address space and memory that is only kept warm. False when
-/// that is nothing, so that trying again is no use.
+/// Before a request is tried again, and fails: frees the blocks, addresses and memory that are only kept.
 #[cold]
-fn give_everything_back() -> bool {
-    let before = given();
+fn give_everything_back() {
     if guard::on() {
         guard::release_held();
     }
     trim_to(0);
-    given() > before
 }
 
 /// What the fast path of free did not take; `look` is what a [`Look`] holds.
@@ -708,19 +700,17 @@ pub fn good_size(size: usize) -> usize {
 /// # Safety
 /// None; it is an operation on the whole process.
 pub unsafe fn trim(pad: usize) -> bool {
+    let given = || os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed);
     let before = given();
     trim_to(pad);
     given() > before
 }
 
-/// Bytes that ever went back to the system.
-fn given() -> u64 {
-    os::PURGED_BYTES.load(Relaxed) + os::UNMAPPED_BYTES.load(Relaxed)
-}
-
 /// See [`trim`].
 fn trim_to(pad: usize) {
     learn::trim(|| trim_all_to(pad));
+    // Nor of what went back just before.
+    warm::forget_given();
 }
 
 fn trim_all_to(pad: usize) {

@@ -48,7 +48,7 @@ pub(super) const ONE_WAY: u16 = 3;
 /// has become free.
 const GATHER_TIMES: usize = 16;
 /// Pages that must be free side by side to be worth a system call.
-const RUN_MIN: usize = 2;
+pub(super) const RUN_MIN: usize = 2;
 /// Idle pages are looked for no sooner than this after the last look, in ms: what was free for as long goes back.
 /// No patience is longer, so nobody would have paid as much for keeping it.
 const IDLE_MS: u64 = LONGEST_PATIENCE_MS as u64;
@@ -460,6 +460,8 @@ impl Heap {
             }
             heap.look_for_holes(true);
             orphans::trim(heap);
+            // Others may have told us of what they freed into those meanwhile.
+            heap.drain_queue();
         }
     }
 
@@ -682,6 +684,7 @@ unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const Atomic
             if info.size as usize > OUTBOX_BLOCK_MAX {
                 (*heap).outbox.flush();
             }
+            (*heap).send_on();
             return;
         }
         let _flight = remote::Flight::start(&HEAPLESS);

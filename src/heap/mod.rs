@@ -134,6 +134,8 @@ pub(crate) struct Heap {
     next: *mut Heap,
     /// Its blocks are guarded: their slabs say so in the slab map, and start out zero.
     sealed: bool,
+    /// An orphan was this heap's for a moment, lately; see [`Heap::send_on`].
+    had_orphan: bool,
     /// Classes that were ever used, a bit each.
     used: u128,
     /// Bytes that are free in slabs and resident, about: what looking for holes may gain.
@@ -215,6 +217,7 @@ const fn nobody() -> Heap {
         queue: Queue::closed(),
         next: null_mut(),
         sealed: false,
+        had_orphan: false,
         used: 0,
         dirty: 0,
         holes: 0,

@@ -2,13 +2,19 @@
 //! back.
 
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, SeqCst},
+};
 
-use super::{Heap, refill::report, tls};
+use super::{Heap, flush::RUN_MIN, refill::report, tls};
 use crate::base::{Class, N_CLASSES, PAGE, knobs};
-use crate::slab::{self, Slab, State, remote::ORPHAN};
+use crate::slab::{self, Found, Slab, State, remote::ORPHAN};
 use crate::space::map::{self, Entry, Kind};
-use crate::space::{pool, warm};
+use crate::space::{
+    pool,
+    warm::{self, SLACK},
+};
 use crate::sync::primitive::{AtomicU32, ShortLock, fence};
 
 /// Orphans of a class. While nobody holds the lock, the slabs in the list are those that the slab map
@@ -28,6 +34,9 @@ const NEW: List = List {
 static LISTS: [ShortLock<List>; N_CLASSES] = [const { ShortLock::new(NEW) }; N_CLASSES];
 /// Lengths of the lists: so that nobody takes a lock for nothing.
 static LENGTHS: [AtomicU32; N_CLASSES] = [const { AtomicU32::new(0) }; N_CLASSES];
+/// Bytes of free blocks in the slabs of each list that may be resident, but for what others have freed since somebody
+/// looked. Written under the list's lock.
+static DIRTY: [AtomicUsize; N_CLASSES] = [const { AtomicUsize::new(0) }; N_CLASSES];
 /// Orphans without anything to give that one adoption passes over, at most.
 const LOOKS: usize = 8;
 
@@ -37,6 +46,7 @@ impl List {
         // SAFETY: the lock is held.
         unsafe {
             (*slab).state = State::Orphan;
+            count_dirty(slab, 0, slab::dirty_bytes(slab));
             let first = has_gains(slab);
             (*slab).prev = if first { null_mut() } else { self.last };
             (*slab).next = if first { self.first } else { null_mut() };
@@ -50,6 +60,7 @@ impl List {
         // SAFETY: the lock is held, and the slab is in the list.
         unsafe {
             (*slab).state = State::Partial;
+            count_dirty(slab, slab::dirty_bytes(slab), 0);
             self.join((*slab).prev, (*slab).next);
         }
     }
@@ -81,6 +92,19 @@ impl List {
     }
 }
 
+/// An orphan that counted for `before` bytes in [`DIRTY`] counts for `now`.
+unsafe fn count_dirty(slab: *mut Slab, before: usize, now: usize) {
+    // SAFETY: the list's lock is held, and the class of a slab is one.
+    let sum = unsafe { &DIRTY[(*slab).class as usize] };
+    sum.store(sum.load(Relaxed) + now - before, Relaxed);
+}
+
+/// Whether free memory in orphans matters, and is more than what may stay beside what is free elsewhere.
+fn is_too_much() -> bool {
+    let dirty: usize = DIRTY.iter().map(|sum| sum.load(Relaxed)).sum();
+    dirty > SLACK && warm::counted() + dirty > warm::budget() + SLACK
+}
+
 /// Whether an orphan has a free block, or will have when what others freed is taken back.
 unsafe fn has_gains(slab: *mut Slab) -> bool {
     // SAFETY: the list's lock is held.
@@ -98,24 +122,24 @@ unsafe fn has_gains(slab: *mut Slab) -> bool {
 /// takes one off: so what is off before the look is found by it, and what comes off after it, found or
 /// not, comes off what is added here. But who took one off in between has seen a number that meant
 /// nothing yet; if that was the last one, it is looked for here.
-unsafe fn is_empty(slab: *mut Slab) -> bool {
+///
+/// A misuse that it finds is to be reported when the lock is given back: the program's handler may allocate.
+unsafe fn is_empty(slab: *mut Slab) -> Result<bool, Found> {
     let live = &Slab::notice(slab).orphan_live;
     loop {
         // ORDERING: Acquire pairs with the Release in `remote::deliver`.
         let known = live.load(Acquire);
         // SAFETY: the list's lock is held, and the map says that the slab is an orphan.
         let used = unsafe {
-            if let Err(found) = slab::drain(slab) {
-                report(found);
-            }
+            slab::drain(slab)?;
             (*slab).watermark - (*slab).free
         };
         if used == 0 {
-            return true;
+            return Ok(true);
         }
         let more = used.wrapping_sub(known);
         if live.fetch_add(more, Relaxed).wrapping_add(more) as i32 > 0 {
-            return false;
+            return Ok(false);
         }
     }
 }
@@ -132,14 +156,21 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
         name(slab, class, Entry::slab(ORPHAN, class));
         // ORDERING: the second rule in `slab::remote`: the map says orphan before the last look.
         fence(SeqCst);
-        if is_empty(slab) {
-            name(slab, class, Entry::FOREIGN);
-            drop(list);
-            slab::release(slab);
-            return;
+        match is_empty(slab) {
+            Ok(false) => {
+                LENGTHS[number].fetch_add(1, Relaxed);
+                list.push(slab);
+            }
+            Ok(true) => {
+                name(slab, class, Entry::FOREIGN);
+                drop(list);
+                slab::release(slab);
+            }
+            Err(found) => {
+                drop(list);
+                report(found);
+            }
         }
-        LENGTHS[number].fetch_add(1, Relaxed);
-        list.push(slab);
     }
 }
 
@@ -170,8 +201,8 @@ pub(super) fn adopt(class: Class, owner: u32) -> Option<*mut Slab> {
     None
 }
 
-/// Looks whether an orphan is empty, and gives it back then; otherwise the pages of which every block is free, if the
-/// calling thread has a heap. Any thread may call this with any slab that it has just freed into.
+/// Looks whether an orphan is empty, and gives it back then; otherwise the pages of which every block is free, if more is
+/// free than may stay and the calling thread has a heap. Any thread may call this with any slab that it has just freed into.
 pub(super) fn look_at(slab: *mut Slab) {
     let orphan = map::lookup(Slab::base(slab));
     let Kind::Slab(class) = orphan.kind() else {
@@ -189,13 +220,25 @@ pub(super) fn look_at(slab: *mut Slab) {
         if map::lookup(Slab::base(slab)) != orphan {
             return;
         }
-        if !is_empty(slab) {
-            if Heap::is_real(heap) && (*slab).freed as usize * class.size() >= PAGE {
-                list.hand_over(slab, class, (*heap).id);
-                drop(list);
-                purge(slab, class, false);
+        let before = slab::dirty_bytes(slab);
+        let empty = is_empty(slab);
+        count_dirty(slab, before, slab::dirty_bytes(slab));
+        match empty {
+            Ok(true) => {}
+            Ok(false) => {
+                let fresh = (*slab).freed as usize * class.size() >= PAGE;
+                if fresh && knobs::HOLE_PURGE.get() && Heap::is_real(heap) && is_too_much() {
+                    list.hand_over(slab, class, (*heap).id);
+                    drop(list);
+                    (*heap).had_orphan = true;
+                    purge(slab, class, false);
+                }
+                return;
             }
-            return;
+            Err(found) => {
+                drop(list);
+                report(found);
+            }
         }
         list.unlink(slab);
         LENGTHS[class.number()].fetch_sub(1, Relaxed);
@@ -239,8 +282,8 @@ pub(super) fn trim(heap: &Heap) {
     }
 }
 
-/// Gives back the pages of an orphan of which every block is free, with `all` also those that no block was taken from, and
-/// makes it an orphan again.
+/// Gives back the pages of an orphan of which every block is free, with `all` also single ones of many and those that no
+/// block was taken from, and makes it an orphan again.
 ///
 /// # Safety
 /// It was handed over to a heap of the calling thread's, and is in no list.
@@ -253,9 +296,10 @@ unsafe fn purge(slab: *mut Slab, class: Class, all: bool) {
             report(found);
         }
         if knobs::HOLE_PURGE.get() {
-            let bytes = slab::purge_holes(slab, 1);
-            warm::used(-(bytes as isize));
-            warm::gave_back(bytes);
+            // Where most is free, what is left is in single pages.
+            let mostly_free = (*slab).free > (*slab).watermark / 4 * 3;
+            let least = if all || mostly_free { 1 } else { RUN_MIN };
+            warm::used(-(slab::purge_orphan(slab, least) as isize));
             if all {
                 slab::purge_beyond(slab);
             }
@@ -282,6 +326,7 @@ pub(super) unsafe fn after_fork() {
         let relink = |list: &mut List| {
             *list = NEW;
             LENGTHS[number].store(0, Relaxed);
+            DIRTY[number].store(0, Relaxed);
             // SAFETY: the caller's; the slabs that the map calls orphans are the list's.
             unsafe {
                 pool::each_slab_alone(|slab| {

@@ -220,7 +220,20 @@ impl Heap {
 
     pub(super) unsafe fn flush_outbox(&mut self) {
         // SAFETY: the outbox holds blocks that were added and not delivered.
-        unsafe { self.outbox.flush() };
+        unsafe {
+            self.outbox.flush();
+            self.send_on();
+        }
+    }
+
+    /// What others freed into orphans that this heap has looked at may have been told to it: the queue is emptied, for the
+    /// thread may sleep from now on. No delivery is under way.
+    pub(super) unsafe fn send_on(&mut self) {
+        if self.had_orphan {
+            self.had_orphan = false;
+            // SAFETY: between two steps of the caller's.
+            unsafe { self.drain_queue() };
+        }
     }
 }
 

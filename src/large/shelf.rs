@@ -194,13 +194,16 @@ impl Shelf {
         Some((n, record))
     }
 
-    /// Notes how densely the freed block of `record` was touched.
-    fn looked(&mut self, record: &Record, bin: usize, seen: Density) {
+    /// Notes how densely the freed block of `record` was touched; `bet`: it had huge pages although nothing was known of
+    /// its site.
+    fn looked(&mut self, record: &Record, bin: usize, seen: Density, bet: bool) {
         let key = record.key();
         let site = self.sites.at(key, bin);
         let sure = seen == Density::Dense || !record.has(flag::HUGE | flag::POPULATED);
         if !sure && site.density != Density::Dense {
-            self.doubted = Some((key, bin));
+            if bet {
+                self.doubted = Some((key, bin));
+            }
             return;
         }
         if site.density == Density::Unknown && seen == Density::Dense {
@@ -434,12 +437,13 @@ pub(super) fn give(n: u32, record: &Record, looked: Option<Density>, used: usize
     let mut shelf = SHELF.lock();
     let key = record.key();
     let bin = sites::bin(key, mapped);
-    if record.has(flag::UNPROVEN) {
+    let bet = record.has(flag::UNPROVEN);
+    if bet {
         record.put(flag::UNPROVEN, false);
         shelf.unproven = shelf.unproven.saturating_sub(record.charge());
     }
     if let Some(seen) = looked {
-        shelf.looked(record, bin, seen);
+        shelf.looked(record, bin, seen, bet);
     }
     let growing = policy::is_growing(key);
     let site = shelf.sites.at(key, bin);

@@ -345,6 +345,11 @@ pub(crate) unsafe fn time_fault(page: *mut u8) {
     }
 }
 
+/// How many faults have been timed.
+pub(crate) fn faults_timed() -> u64 {
+    FAULTS.load(Relaxed)
+}
+
 /// What a fault has been timed to cost here, in ns.
 pub(crate) fn fault_ns() -> u64 {
     FAULT_MEDIAN_NS.load(Relaxed)

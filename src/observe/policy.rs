@@ -20,7 +20,7 @@ fn json(out: &mut Writer<'_>, life: &Lifecycle) -> fmt::Result {
     write!(
         out,
         "{{\"version\":\"{}\",\"state\":\"{}\",\"strategy\":\"{}\",\"warm_floor_bytes\":{},\"windows\":{},\
-         \"changes\":{},\"rollbacks\":{},\"relearned\":{},\"fault_ns\":{},\"price\":{},\"weight\":{},\"patience_ms\":{},\"cost\":{},\
+         \"changes\":{},\"rollbacks\":{},\"relearned\":{},\"fault_ns\":{},\"faults_timed\":{},\"price\":{},\"weight\":{},\"patience_ms\":{},\"cost\":{},\
          \"missed\":{},\"given\":{},\"rent\":{},\"kept_bytes\":{},\"strategies\":[",
         super::VERSION,
         life.phase.name(),
@@ -31,6 +31,7 @@ fn json(out: &mut Writer<'_>, life: &Lifecycle) -> fmt::Result {
         life.rollbacks,
         life.relearned,
         monitor::fault_ns(),
+        monitor::faults_timed(),
         monitor::price(),
         monitor::WEIGHT.load(Relaxed),
         monitor::patience_ms(),

@@ -384,6 +384,30 @@ pub(crate) unsafe fn purge_holes(slab: *mut Slab, least: usize) -> usize {
     }
 }
 
+/// As [`purge_holes`]; what it takes is not counted for the strategy in force, which has no part in it.
+///
+/// # Safety
+/// As [`purge_holes`].
+pub(crate) unsafe fn purge_orphan(slab: *mut Slab, least: usize) -> usize {
+    // SAFETY: the caller's.
+    unsafe {
+        (*slab).freed = 0;
+        purge_free(slab, Slab::words(slab, info(slab)), least, os::purge).bytes
+    }
+}
+
+/// Bytes of free blocks that may be resident.
+///
+/// # Safety
+/// The caller's thread owns the slab.
+pub(crate) unsafe fn dirty_bytes(slab: *const Slab) -> usize {
+    // SAFETY: the caller's.
+    unsafe {
+        let free = (*slab).free as usize * info(slab).size as usize;
+        free.saturating_sub((*slab).holes as usize * PAGE)
+    }
+}
+
 /// What [`purge_idle`] gave back.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Idle {

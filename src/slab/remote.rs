@@ -156,7 +156,7 @@ impl Drop for Flight<'_> {
 
 /// Sets the bits of `mask` in `word`, a remote word of the slab, and sees that the owner learns of it.
 /// True when the slab is an orphan that somebody should look at: these seem to have been the last blocks in use, or
-/// only a half, a quarter and so on of all its blocks still is.
+/// only a quarter, a sixteenth and so on of all its blocks still is.
 ///
 /// # Safety
 /// The blocks are in use, and the caller frees them with this.
@@ -169,9 +169,7 @@ pub(crate) unsafe fn deliver(
     // SAFETY: the caller's: a block in use keeps its slab.
     let word = unsafe { &*word };
     // Read before the bits are set: afterwards the slab may be anybody's.
-    let owner = map::lookup(Slab::base(slab)).owner();
-    // SAFETY: the caller's: a block in use keeps its slab.
-    let blocks = unsafe { super::info(slab) }.blocks.into();
+    let entry = map::lookup(Slab::base(slab));
     // ORDERING: SeqCst: releases what this thread did with the blocks to the owner's drain, and
     // the first rule at the head of the file.
     let twice = word.fetch_or(mask, SeqCst) & mask;
@@ -180,7 +178,10 @@ pub(crate) unsafe fn deliver(
         return Err((Misuse::DoubleFree, unsafe { block_of(slab, at, twice) }));
     }
     notify(slab);
-    if owner != ORPHAN {
+    let Kind::Slab(class) = entry.kind() else {
+        return Ok(false);
+    };
+    if entry.owner() != ORPHAN {
         // It may have become an orphan meanwhile, with these blocks counted as in use.
         return Ok(map::lookup(Slab::base(slab)).owner() == ORPHAN);
     }
@@ -191,12 +192,13 @@ pub(crate) unsafe fn deliver(
     // ORDERING: Release pairs with the Acquire in `orphans`: after the bits.
     let before = live.fetch_sub(n, Release);
     let left = before.wrapping_sub(n);
-    Ok(left as i32 <= 0 || halvings(blocks, left) != halvings(blocks, before))
+    let blocks = class.info().blocks.into();
+    Ok(left as i32 <= 0 || quarterings(blocks, left) != quarterings(blocks, before))
 }
 
-/// How often `blocks` can be halved before there are fewer than `live`, which is not 0.
-fn halvings(blocks: u32, live: u32) -> u32 {
-    (blocks / live).max(1).ilog2()
+/// How often `blocks` can be divided by four before there are fewer than `live`, which is not 0.
+fn quarterings(blocks: u32, live: u32) -> u32 {
+    (blocks / live).max(1).ilog2() / 2
 }
 
 /// The address of the block that the lowest of `bits` in `word` stands for.

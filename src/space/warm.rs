@@ -59,6 +59,11 @@ pub(crate) fn gave_back(bytes: usize) {
     }
 }
 
+/// What went back until now is not missed.
+pub(crate) fn forget_given() {
+    OUT.store(0, Relaxed);
+}
+
 /// Notes that `bytes` had to be had from the system. As far as as much had been given back, that
 /// was too early: so much more may stay from now on, until it is no longer missed.
 pub(crate) fn regret(bytes: usize) {
