@@ -3,7 +3,7 @@
  * A mistake with a block ends the process by SIGABRT: also where that is blocked or ignored, or where its handler
  * returns. The handler may allocate, as those do that write a trace of the stack, also while blocks are guarded.
  */
-#include "check.h"
+#include "misuse/misuse.h"
 
 #include <signal.h>
 
@@ -50,17 +50,6 @@ static void dispose(enum disposition disposition)
     }
 }
 
-/* A block that has no page right behind it that cannot be touched, as one small one in 64 has in guarded processes. */
-static char *take_unfenced(size_t size)
-{
-    char *block;
-    do {
-        block = (char *)calloc(1, opaque(size));
-        CHECK(block != NULL, "calloc");
-    } while (((size_t)block + (size + 15) / 16 * 16) % 4096 == 0);
-    return (char *)launder(block);
-}
-
 static void free_inside(size_t size)
 {
     free(launder(take_unfenced(size) + 32));
@@ -75,17 +64,17 @@ static void free_twice(size_t size)
 
 static void write_late(size_t size)
 {
-    char *block = take_unfenced(size);
-    volatile char *late = (volatile char *)launder(block + size / 2);
+    unsigned char *block = take_unfenced(size);
+    volatile unsigned char *late = (volatile unsigned char *)launder(block + size / 2);
     free(block);
     *late = 1;
 }
 
 static void write_behind(size_t size)
 {
-    volatile char *block = take_unfenced(size);
+    volatile unsigned char *block = take_unfenced(size);
     /* Whatever is there. */
-    block[size] = (char)~block[size];
+    block[size] = (unsigned char)~block[size];
     free((void *)block);
 }
 

@@ -709,7 +709,7 @@ pub unsafe fn trim(pad: usize) -> bool {
 /// See [`trim`].
 fn trim_to(pad: usize) {
     learn::trim(|| trim_all_to(pad));
-    // Nor of what went back just before.
+    // Nor is anything learned from what is missed then.
     warm::forget_given();
 }
 

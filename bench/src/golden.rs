@@ -14,6 +14,16 @@ use crate::{allocators, instructions};
 
 /// How far a figure may be from the file's. A count repeats exactly; a compiler's new version may move one.
 const WITHIN: f64 = 2.0;
+/// The same where two threads take turns: who waits, and how, is the system's affair. One library had 101.4 - 105.6.
+const WITHIN_BETWEEN_THREADS: f64 = 6.0;
+
+fn within(name: &str) -> f64 {
+    if name.contains("another thread") {
+        WITHIN_BETWEEN_THREADS
+    } else {
+        WITHIN
+    }
+}
 
 /// The file under version control.
 pub(crate) fn file() -> PathBuf {
@@ -49,7 +59,7 @@ pub(crate) fn text(metrics: &[Metric]) -> String {
     text
 }
 
-/// One line for each figure that is not the file's, within [`WITHIN`].
+/// One line for each figure that is not the file's, within [`within`].
 pub(crate) fn differences(golden: &str, metrics: &[Metric]) -> Vec<String> {
     let wanted: Vec<(f64, &str)> = golden
         .lines()
@@ -63,7 +73,7 @@ pub(crate) fn differences(golden: &str, metrics: &[Metric]) -> Vec<String> {
     for (value, name) in &wanted {
         match metrics.iter().find(|m| m.name == *name) {
             None => lines.push(format!("{name}: in the file, but not measured")),
-            Some(m) if (m.value - value).abs() > WITHIN => lines.push(format!(
+            Some(m) if (m.value - value).abs() > within(name) => lines.push(format!(
                 "{name}: {:.2} instructions, not {value:.2}",
                 m.value
             )),
@@ -118,6 +128,14 @@ mod tests {
             1
         );
         assert_eq!(differences(&golden, &[metric("pair 16 B", 30.0)]).len(), 1);
+        let name = "freed by another thread 64 B";
+        let golden_between = text(&[metric(name, 100.0)]);
+        for (value, lines) in [(105.9, 0), (106.1, 1)] {
+            assert_eq!(
+                differences(&golden_between, &[metric(name, value)]).len(),
+                lines
+            );
+        }
         assert_eq!(
             differences(
                 &golden,

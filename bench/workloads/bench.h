@@ -215,16 +215,20 @@ static inline long arg_long(int argc, char **argv, int i, long otherwise)
 	return i < argc ? strtol(argv[i], NULL, 10) : otherwise;
 }
 
-/* Last call of every workload: peak resident memory of this very address space, and the proof. */
-static inline int finish(void)
+/* A last line of `length` bytes, and the proof. */
+static inline int conclude(const char *line, int length)
 {
-	size_t peak = proc_kb("/proc/self/status", "VmHWM:");
-	char line[64];
-	int n = snprintf(line, sizeof line, "peak %zu\n", peak);
-	if (write(1, line, (size_t)n) < 0)
+	if (write(1, line, (size_t)length) < 0)
 		return 4;
 	proof_write(1);
 	return 0;
+}
+
+/* Last call of every workload: peak resident memory of this very address space, and the proof. */
+static inline int finish(void)
+{
+	char line[64];
+	return conclude(line, snprintf(line, sizeof line, "peak %zu\n", proc_kb("/proc/self/status", "VmHWM:")));
 }
 
 #endif

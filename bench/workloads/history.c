@@ -63,11 +63,7 @@ static int now(const char *order, size_t before, size_t size, int set)
 		live_through(order, before);
 	double each = turns(size, set);
 	char line[64];
-	int n = snprintf(line, sizeof line, "%.17g\n", each);
-	if (write(1, line, (size_t)n) < 0)
-		return 4;
-	proof_write(1);
-	return 0;
+	return conclude(line, snprintf(line, sizeof line, "%.17g\n", each));
 }
 
 /* --- all of an order */

@@ -68,9 +68,10 @@ impl List {
     /// Takes a slab out and makes the heap numbered `owner` its owner.
     unsafe fn hand_over(&mut self, slab: *mut Slab, class: Class, owner: u32) {
         // SAFETY: the lock is held, and the slab is in the list.
-        unsafe { self.unlink(slab) };
-        // SAFETY: as above.
-        unsafe { name(slab, class, Entry::slab(owner, class)) };
+        unsafe {
+            self.unlink(slab);
+            name(slab, class, Entry::slab(owner, class));
+        }
         LENGTHS[class.number()].fetch_sub(1, Relaxed);
     }
 

@@ -199,8 +199,8 @@ impl Shelf {
     fn looked(&mut self, record: &Record, bin: usize, seen: Density, bet: bool) {
         let key = record.key();
         let site = self.sites.at(key, bin);
-        let sure = seen == Density::Dense || !record.has(flag::HUGE | flag::POPULATED);
-        if !sure && site.density != Density::Dense {
+        let sure = !record.has(flag::HUGE | flag::POPULATED);
+        if seen == Density::Sparse && !sure && site.density != Density::Dense {
             if bet {
                 self.doubted = Some((key, bin));
             }
@@ -209,7 +209,7 @@ impl Shelf {
         if site.density == Density::Unknown && seen == Density::Dense {
             self.dense_looks = self.dense_looks.saturating_add(1);
         }
-        site.looked(seen, sure && !record.has(flag::HUGE | flag::POPULATED));
+        site.looked(seen, sure);
         sites::note_density(key, bin, site.density);
         if self.doubted == Some((key, bin)) {
             self.doubted = None;

@@ -563,7 +563,6 @@ impl Lifecycle {
         self.best_for = 0;
         self.best = self.strategy;
         self.proven = self.strategy;
-        self.proven_p99 = 0;
         self.dearer = 0;
         self.idle_ms = 0;
         self.epsilon = EPSILON.0;

@@ -29,8 +29,7 @@ pub(crate) mod sizes;
 pub(crate) mod strategy;
 
 pub(crate) use monitor::{
-    Holds, give_back, is_trim, look_anyway, missed, missed_huge, patience_huge_ms, patience_ms,
-    tick, trim,
+    Holds, give_back, look_anyway, missed, missed_huge, patience_huge_ms, patience_ms, tick, trim,
 };
 pub(crate) use strategy::{users_floor, warm_floor};
 

@@ -295,7 +295,7 @@ pub(crate) unsafe fn time_huge_fault(page: *mut u8) {
 static TRIMS: AtomicU32 = AtomicU32::new(0);
 
 /// Does `trim`, which gives memory back because the program wants that, or has no other: nothing is learned from what
-/// that takes, nor from what is missed then.
+/// that takes.
 pub(crate) fn trim(trim: impl FnOnce()) {
     TRIMS.fetch_add(1, Relaxed);
     trim();
@@ -304,14 +304,9 @@ pub(crate) fn trim(trim: impl FnOnce()) {
     let _ = TRIMS.fetch_update(Relaxed, Relaxed, less);
 }
 
-/// Whether memory goes back because the program wants that.
-pub(crate) fn is_trim() -> bool {
-    TRIMS.load(Relaxed) != 0
-}
-
 /// Does `give`, which gives memory back to the system, and notes what that took.
 pub(crate) fn give_back<T>(give: impl FnOnce() -> T) -> T {
-    if !knobs::ELO.get() || is_trim() {
+    if !knobs::ELO.get() || TRIMS.load(Relaxed) != 0 {
         return give();
     }
     let before = os::now_ns();

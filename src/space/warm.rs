@@ -46,9 +46,6 @@ const EARNED_PART: usize = 8;
 
 /// Notes that `bytes` went back to the system.
 pub(crate) fn gave_back(bytes: usize) {
-    if learn::is_trim() {
-        return;
-    }
     let now = os::now_ms();
     if now.saturating_sub(SINCE.load(Relaxed)) > learn::patience_ms().into() {
         // What went back earlier was not wanted again soon: it was right to give it back.
