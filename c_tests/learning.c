@@ -5,6 +5,8 @@
 #include "check.h"
 
 #include <hakmem.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
 /* Without -lhakmem the preload provides these; the linker must not insist on them. */
 #pragma weak hak_policy_json
@@ -37,6 +39,35 @@ __attribute__((noinline)) static void *take_any(size_t size)
     void *block = launder(malloc(size));
     CHECK(block != NULL, "malloc(%zu)", size);
     return block;
+}
+
+/* Page faults of writing to all of a block. */
+static size_t faults_of_filling(void *block, size_t size)
+{
+    struct rusage before, after;
+    CHECK(getrusage(RUSAGE_SELF, &before) == 0, "getrusage");
+    memset(block, 1, size);
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0, "getrusage");
+    return (size_t)(after.ru_minflt - before.ru_minflt);
+}
+
+/* Nothing is known of the first large block's site: it gets what huge pages there are, all the same. */
+static void the_first_block_has_huge_pages(void)
+{
+    const size_t size = 28 * MIB;
+    size_t small, huge, here;
+    char *mapped = (char *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *block;
+    CHECK(mapped != (char *)MAP_FAILED, "mmap");
+    CHECK(madvise(mapped, size / 2, MADV_NOHUGEPAGE) == 0 || errno == EINVAL, "madvise");
+    CHECK(madvise(mapped + size / 2, size / 2, MADV_HUGEPAGE) == 0 || errno == EINVAL, "madvise");
+    small = faults_of_filling(mapped, size / 2);
+    huge = faults_of_filling(mapped + size / 2, size / 2);
+    CHECK(munmap(mapped, size) == 0, "munmap");
+    block = (char *)take_any(size);
+    here = faults_of_filling(block, size);
+    /* Without huge pages in this system the two halves are alike. */
+    CHECK(here < small + 2 * huge, "%zu page faults; of one half, %zu in small pages, %zu in huge ones", here, small, huge);
+    free(block);
 }
 
 static size_t number(const char *json, const char *name)
@@ -216,6 +247,7 @@ static void a_dense_site_becomes_sparse(size_t size)
 
 int main(void)
 {
+    the_first_block_has_huge_pages();
     the_policy();
     the_sites();
     a_dense_site_becomes_sparse(9 * MIB);

@@ -29,15 +29,21 @@ const FRONTS_EARNED: usize = 32 << 20;
 /// The largest block that can be earned, even if it is more than that: then it is the only one.
 pub(super) const EARNED_BLOCK: usize = 128 << 20;
 
-/// Blocks whose site is not known to be dense may hold this much in huge pages, all together.
+/// The most that blocks whose sites are not known to be dense may hold in huge pages, all together.
+pub(super) const BETS_MAX: usize = 256 << 20;
+
+/// Whether a block of `mapped` bytes may have huge pages although its site is not known to be dense, while others such
+/// have `unproven` bytes of them; `limit`: the most that all may have here.
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The bet is lost once: the
 /// first site whose block comes back zero, and its next fresh one sparse, ends it for the whole process. Each look at a block
-/// that was dense raises it by as much, so a program whose sites all are is trusted.
-pub(super) fn unproven_huge(dense_looks: u32) -> usize {
+/// that was dense raises it, so a program whose sites all are is trusted. One block alone may be larger than several.
+pub(super) fn may_bet(mapped: usize, unproven: usize, dense_looks: u32, limit: usize) -> bool {
     const STEP: usize = 16 << 20;
-    const MOST: usize = 256 << 20;
-    (STEP * (1 + dense_looks as usize)).min(MOST)
+    const ALONE: usize = 32 << 20;
+    let least = if unproven == 0 { ALONE } else { 0 };
+    let most = (STEP * (1 + dense_looks as usize)).max(least).min(limit);
+    unproven + mapped <= most
 }
 /// What the front of one thread may keep without having earned it.
 pub(super) const FRONT_BYTES: usize = 4 << 20;
@@ -190,6 +196,19 @@ mod tests {
         }
         assert!(bin(7 << SLOT_SHIFT) + 1 == bin(8 << SLOT_SHIFT));
         assert!(bin(1 << 47) < BINS);
+    }
+
+    #[test]
+    fn bets_are_small_until_they_are_won() {
+        const MIB: usize = 1 << 20;
+        let may = |mapped, unproven, looks| may_bet(mapped * MIB, unproven * MIB, looks, BETS_MAX);
+        assert!(may(16, 0, 0) && may(8, 8, 0) && !may(8, 9, 0));
+        // One that is larger, if it is alone.
+        assert!(may(32, 0, 0) && !may(33, 0, 0) && !may(31, 1, 0) && !may(1, 32, 0));
+        assert!(may(16, 16, 1) && !may(17, 16, 1) && may(256, 0, 99) && !may(257, 0, 99));
+        // In a control group of 256 MiB.
+        let may = |mapped| may_bet(mapped * MIB, 0, 99, 16 * MIB);
+        assert!(may(16) && !may(17));
     }
 
     #[test]

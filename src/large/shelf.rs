@@ -245,6 +245,13 @@ pub(super) fn take(
 ) -> Option<Found> {
     let now = now();
     warm::tick(mapped);
+    let growing = policy::is_growing(key);
+    let bettable = need >= policy::WHALE_MIN && knobs::THP.get() && !growing && !zero;
+    // Not under the lock: the limit is read the first time.
+    let bet_limit = match bettable {
+        true => warm::of_limit(policy::BETS_MAX),
+        false => 0,
+    };
     let mut shelf = SHELF.lock();
     let bin = sites::bin(key, mapped);
     let site = shelf.sites.at(key, bin);
@@ -268,7 +275,6 @@ pub(super) fn take(
         record.set_key(key);
         return Some(Found::Kept(n));
     }
-    let growing = policy::is_growing(key);
     let big = !growing && mapped <= policy::BIG_MAX;
     if big {
         shelf.big.misses += 1
@@ -301,13 +307,12 @@ pub(super) fn take(
     let (mut huge, mut unproven) = (0, 0);
     if dense_huge {
         huge = flag::HUGE;
-    } else if may_be_huge
+    } else if bettable
+        && !crowded
         && density == Density::Unknown
-        && !growing
-        && !zero
         && !shelf.distrust
         && shelf.doubted.is_none()
-        && shelf.unproven + mapped <= policy::unproven_huge(shelf.dense_looks)
+        && policy::may_bet(mapped, shelf.unproven, shelf.dense_looks, bet_limit)
     {
         huge = flag::HUGE | flag::UNPROVEN;
         unproven = mapped;
