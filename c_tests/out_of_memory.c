@@ -111,11 +111,69 @@ static void run_under(int resource, size_t base, size_t headroom)
     limit(resource, 0);
 }
 
+static size_t page_faults(void)
+{
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0, "getrusage");
+    return (size_t)usage.ru_minflt;
+}
+
+/* Nothing that is kept goes for a size that no system can serve: such come out of damaged files. */
+static void hopeless_sizes_cost_nothing(void)
+{
+    static const size_t SIZES[] = {(size_t)1 << 47, (size_t)1 << 50, ((size_t)1 << 62) - 7, (size_t)-1 / 2, (size_t)-1};
+    static char *blocks[100];
+    size_t faults = 0, round, i, j;
+    for (round = 0; round < 3; round++) {
+        if (round == 2)
+            faults = page_faults();
+        for (i = 0; i < COUNT(blocks); i++) {
+            blocks[i] = (char *)launder(malloc(10000));
+            CHECK(blocks[i] != NULL, "malloc");
+            memset(blocks[i], 1, 10000);
+        }
+        if (round == 2)
+            faults = page_faults() - faults;
+        for (i = 0; i < COUNT(blocks); i++)
+            free(blocks[i]);
+        for (i = 0; i < COUNT(SIZES); i++)
+            for (j = 0; j < COUNT(ALLOCATORS); j++) {
+                errno = 0;
+                CHECK(ALLOCATORS[j].allocate(opaque(SIZES[i])) == NULL && errno == ENOMEM, "%s of %zu",
+                      ALLOCATORS[j].name, SIZES[i]);
+            }
+    }
+    /* (glibc gives so much back in any case.) */
+    CHECK(faults < 50 || !on_hakmem(), "%zu page faults for memory that was there", faults);
+}
+
+/* Where addresses are limited, a buffer that has shrunk does not hold those that it came to. */
+static void buffers_that_shrink_give_addresses_back(size_t headroom)
+{
+    void *buffers[12];
+    size_t i, size;
+    limit(RLIMIT_AS, mapped_kib() * KIB + headroom);
+    for (i = 0; i < COUNT(buffers); i++) {
+        buffers[i] = malloc(5000);
+        for (size = 10000; size <= headroom / 3; size *= 2) {
+            buffers[i] = realloc(buffers[i], size);
+            CHECK(buffers[i] != NULL, "realloc of buffer %zu to %zu", i, size);
+        }
+        buffers[i] = realloc(buffers[i], 2 * MIB);
+        CHECK(buffers[i] != NULL, "realloc of buffer %zu to less", i);
+    }
+    for (i = 0; i < COUNT(buffers); i++)
+        free(buffers[i]);
+    limit(RLIMIT_AS, 0);
+}
+
 int main(void)
 {
     unsigned char *block;
     free(launder(malloc(1)));
+    hopeless_sizes_cost_nothing();
     run_under(RLIMIT_AS, mapped_kib() * KIB, 96 * MIB);
+    buffers_that_shrink_give_addresses_back(96 * MIB);
     run_under(RLIMIT_DATA, statm_kib(5) * KIB, 96 * MIB);
     /* Memory has come back. */
     block = (unsigned char *)malloc(512 * MIB);

@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Outcome, Served, Stats, command, root, run, scratch};
+use support::{Outcome, Served, Stats, command, library, root, run, scratch};
 
 /// A control group that is removed at the end of the test.
 struct Group {
@@ -157,6 +157,65 @@ fn what_lives_on_glibc_lives_on_hakmem() {
         peaks.push(peak / MIB);
     }
     println!("glibc: {} MiB; hakmem: {peaks:?} MiB", peak / MIB);
+}
+
+/// `always` is what many distributions have. Here the file says so, and `c_tests/huge_pages.c` looks at what is refused;
+/// where nobody may bind another file over it, a line on stderr says so.
+#[test]
+fn huge_pages_that_come_unasked_are_refused() {
+    const ENABLED: &CStr = c"/sys/kernel/mm/transparent_hugepage/enabled";
+    let folder = scratch("memory_unasked");
+    let (program, always) = (folder.join("huge_pages"), folder.join("always"));
+    let mut compiler = command("cc");
+    compiler
+        .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
+        .arg(&program)
+        .arg(root().join("c_tests/huge_pages.c"));
+    run(&mut compiler).must_succeed();
+    fs::write(&always, "[always] madvise never\n").expect("the folder is ours");
+    let always = CString::new(always.as_os_str().as_bytes()).expect("no NUL in a path");
+    let seen_as_always = |command: &mut Command| {
+        let always = always.clone();
+        // SAFETY: system calls on memory that was allocated before the fork.
+        unsafe {
+            command.pre_exec(move || {
+                let (no, none) = (std::ptr::null(), c"none".as_ptr());
+                let private = libc::MS_REC | libc::MS_PRIVATE;
+                let done = libc::unshare(libc::CLONE_NEWNS) == 0
+                    && libc::mount(none, c"/".as_ptr(), no, private, no.cast()) == 0
+                    && libc::mount(
+                        always.as_ptr(),
+                        ENABLED.as_ptr(),
+                        no,
+                        libc::MS_BIND,
+                        no.cast(),
+                    ) == 0;
+                if done {
+                    Ok(())
+                } else {
+                    Err(io::Error::last_os_error())
+                }
+            });
+        }
+    };
+    let mut trial = command("true");
+    seen_as_always(&mut trial);
+    if let Err(error) = trial.status() {
+        let _ = writeln!(
+            io::stderr(),
+            "NOT TESTED: huge pages that come unasked: nothing can be bound over a file here: {error}"
+        );
+        return;
+    }
+    let stats = Stats::new("memory_unasked");
+    let mut child = command(&program);
+    stats.preload(&mut child);
+    child
+        .env("TEST_LIBRARY", library())
+        .env("TEST_MODE", "preload");
+    seen_as_always(&mut child);
+    run(&mut child).must_succeed();
+    stats.must_be_sound(Served::All);
 }
 
 #[test]

@@ -28,8 +28,6 @@ pub(super) static BLOCKS: AtomicIsize = AtomicIsize::new(0);
 pub(super) static BYTES: AtomicIsize = AtomicIsize::new(0);
 /// Where the range mapped last begins: the next one ends here if it can. A hint, and racy.
 static CURSOR: AtomicUsize = AtomicUsize::new(0);
-/// No request above this can be served, and sums of sizes below it do not overflow.
-const BYTES_MAX: usize = 1 << 46;
 
 fn used(bytes: isize) {
     if bytes != 0 {
@@ -83,9 +81,6 @@ fn map_range(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 
 /// A block of `bytes` at a multiple of `align` for the site `key`. `None`: out of memory.
 pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<NonNull<u8>> {
-    if bytes > BYTES_MAX || align > BYTES_MAX {
-        return None;
-    }
     let need = align_up(bytes, PAGE);
     let wish = if super::gets_room(key) {
         policy::room(need)
@@ -336,7 +331,7 @@ pub(super) enum Resized {
 
 /// Resizes the live block of `record`, which the caller has.
 pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
-    if bytes > BYTES_MAX {
+    if bytes > super::BYTES_MAX {
         return Resized::No;
     }
     let need = align_up(bytes, PAGE);
@@ -419,7 +414,7 @@ fn cut(record: &Record, start: NonNull<u8>, need: usize) {
     let growing = policy::is_growing(record.key());
     // SAFETY: both ranges are in the block, behind what the program still uses.
     unsafe {
-        if !growing
+        if (!growing || limits::addresses_are_limited())
             && keep < mapped
             && !shelf::crowded()
             && os::unmap(start.add(keep), mapped - keep)

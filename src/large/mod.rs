@@ -78,6 +78,16 @@ pub(crate) struct Request {
     pub(crate) growing: bool,
 }
 
+/// No request above this can be served, whatever is given back first, and sums of sizes below it do not overflow.
+const BYTES_MAX: usize = 1 << 46;
+
+impl Request {
+    /// Whether it cannot be served on any system.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.bytes > BYTES_MAX || self.align > BYTES_MAX
+    }
+}
+
 /// What became of a block that should be resized.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Resize {
@@ -92,6 +102,9 @@ pub(crate) enum Resize {
 /// A block. `None`: out of memory.
 #[inline]
 pub(crate) fn take(front: Option<&Front>, request: Request) -> Option<NonNull<u8>> {
+    if request.is_hopeless() {
+        return None;
+    }
     let Request {
         bytes,
         align,
@@ -100,9 +113,6 @@ pub(crate) fn take(front: Option<&Front>, request: Request) -> Option<NonNull<u8
         growing,
     } = request;
     debug_assert!(align.is_power_of_two());
-    if bytes > isize::MAX as usize {
-        return None;
-    }
     let key = policy::key(if knobs::SITES.get() { site } else { 0 }, growing);
     let need = align_up(bytes.max(1), PAGE);
     if let Some(front) = front

@@ -18,7 +18,7 @@ use super::environment::say;
 use super::path::{self, PATH_MAX, Path};
 use super::writer::Printable;
 use super::{print_stats, profile, write_json};
-use crate::{guard, os};
+use crate::{guard, os, sync};
 
 /// Duplicates are given numbers from here on, out of the program's way.
 const HIGH: i32 = 100;
@@ -81,6 +81,11 @@ pub(super) fn wish(wish: Wish<'_>) {
 static AT_EXIT: extern "C" fn() = exiting;
 
 extern "C" fn exiting() {
+    if sync::holds_any() {
+        // A signal handler that interrupted the allocator has called exit: a report would wait for what this very thread
+        // holds.
+        return;
+    }
     at_exit();
     profile::save();
     guard::at_exit();

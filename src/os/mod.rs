@@ -6,15 +6,19 @@
 //! A failed call loses nothing: the memory is as it was, the failure is counted.
 
 mod cgroup;
+mod dontneed;
 mod fatal;
 pub(crate) mod limits;
 pub(crate) mod process;
 mod refused;
 mod sys;
+mod unasked;
 mod vdso;
+mod write;
 
 pub(crate) use cgroup::memory_limit;
 pub(crate) use fatal::misuse;
+pub(crate) use write::write_all;
 
 use refused::REFUSED;
 
@@ -92,23 +96,37 @@ fn mmap(hint: usize, bytes: usize, prot: i32, flags: i32) -> Option<NonNull<u8>>
 /// Maps `bytes` (a multiple of a page) of zeroed memory, near `hint` if that is free (0: anywhere).
 /// Page-aligned; `None` when the system has none.
 pub(crate) fn map(hint: usize, bytes: usize) -> Option<NonNull<u8>> {
+    Some(small_pages(map_raw(hint, bytes)?, bytes))
+}
+
+/// As [`map`]; huge pages may come unasked.
+fn map_raw(hint: usize, bytes: usize) -> Option<NonNull<u8>> {
     mmap(hint, bytes, libc::PROT_READ | libc::PROT_WRITE, 0)
 }
 
-/// Reserves `bytes` of address space that cannot be touched and costs no memory.
-pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+/// The fresh memory at `start`, with small pages until [`huge_pages`] are asked for.
+fn small_pages(start: NonNull<u8>, bytes: usize) -> NonNull<u8> {
+    unasked::refuse(start, bytes);
+    start
+}
+
+/// Reserves `bytes` of address space that cannot be touched and costs no memory; huge pages may come unasked.
+fn reserve_raw(bytes: usize) -> Option<NonNull<u8>> {
     mmap(0, bytes, libc::PROT_NONE, libc::MAP_NORESERVE)
 }
 
 /// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
 /// giving the ends back. The surplus is address space that is never touched.
 pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    aligned(map, hint, bytes, align, discard)
+    let start = aligned(map_raw, hint, bytes, align, discard)?;
+    Some(small_pages(start, bytes))
 }
 
-/// As [`reserve`], aligned as by [`map_aligned`].
+/// Reserves address space that cannot be touched and costs no memory, aligned as by [`map_aligned`].
 pub(crate) fn reserve_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    aligned(|_, bytes| reserve(bytes), 0, bytes, align, discard_reserved)
+    let reserve = |_, bytes| reserve_raw(bytes);
+    let start = aligned(reserve, 0, bytes, align, discard_reserved)?;
+    Some(small_pages(start, bytes))
 }
 
 fn aligned(
@@ -199,7 +217,7 @@ pub(crate) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
     }
 }
 
-/// As [`discard`], for what [`reserve`] gave.
+/// As [`discard`], for what [`reserve_aligned`] gave.
 ///
 /// # Safety
 /// As [`unmap`].
@@ -241,6 +259,7 @@ pub(crate) unsafe fn decommit(start: NonNull<u8>, bytes: usize) -> bool {
         libc::PROT_NONE,
         libc::MAP_FIXED | libc::MAP_NORESERVE,
     )
+    .map(|start| small_pages(start, bytes))
     .is_some()
 }
 
@@ -331,7 +350,7 @@ fn advise(kind: Call, start: NonNull<u8>, bytes: usize, advice: i32) -> bool {
 /// # Safety
 /// The range is the caller's, page-aligned, and its content is not needed.
 pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
-    let done = advise(Call::Purge, start, bytes, libc::MADV_DONTNEED);
+    let done = dontneed::works() && advise(Call::Purge, start, bytes, libc::MADV_DONTNEED);
     if done {
         PURGED_BYTES.fetch_add(bytes as u64, Relaxed);
     } else {
@@ -350,7 +369,7 @@ pub(crate) fn populate(start: NonNull<u8>, bytes: usize) -> bool {
     done
 }
 
-/// Asks for huge pages where they fit.
+/// Asks for huge pages where they fit; without, memory of [`map`] and the like has small ones.
 pub(crate) fn huge_pages(start: NonNull<u8>, bytes: usize) -> bool {
     advise(Call::HugePage, start, bytes, libc::MADV_HUGEPAGE)
 }
@@ -459,27 +478,6 @@ pub(crate) fn now_ns() -> u64 {
 pub(crate) fn process_ns() -> u64 {
     let t = vdso::by_system_call(libc::CLOCK_PROCESS_CPUTIME_ID);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
-
-/// Writes all of `bytes` to a descriptor; gives up at the first error.
-pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        // SAFETY: the buffer is readable for its length.
-        let n = unsafe {
-            sys::call3(
-                libc::SYS_write,
-                fd as usize,
-                bytes.as_ptr() as usize,
-                bytes.len(),
-            )
-        };
-        match n {
-            n if n > 0 => bytes = &bytes[n as usize..],
-            n if n == -(libc::EINTR as isize) => {}
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// Creates or truncates a file for writing; `path` ends with NUL.

@@ -2,7 +2,8 @@
 //!
 //! One page is marked to be wiped in the child of a fork. A word of it says what this process has
 //! done about being new; a child finds it zero. Where the kernel cannot wipe (before 4.14), a word
-//! of ours serves, and the handler that `fork` runs has to say so ([`copied`]).
+//! of ours serves, and the handler that `fork` runs has to say so ([`copied`]). So it does where an emulator says that it
+//! will wipe the page, and does not (QEMU's for programs before 8.0): the number of the process stands beside the word.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{
@@ -22,12 +23,31 @@ const ENTERING: u32 = 2;
 /// Nobody watches yet.
 const UNWATCHED: u32 = 3;
 
+/// What a copy finds.
+struct Word {
+    /// One of the above.
+    state: AtomicU32,
+    /// The number of the process that has made it [`KNOWN`].
+    process: AtomicU32,
+}
+
+impl Word {
+    fn make_known(&self) {
+        self.process.store(super::process_id(), Relaxed);
+        // ORDERING: Release pairs with the Acquire in `is_known`.
+        self.state.store(KNOWN, Release);
+    }
+}
+
 /// The word until there is a page, and where there is none.
-static HERE: AtomicU32 = AtomicU32::new(UNWATCHED);
-static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new((&raw const HERE).cast_mut());
+static HERE: Word = Word {
+    state: AtomicU32::new(UNWATCHED),
+    process: AtomicU32::new(0),
+};
+static WORD: AtomicPtr<Word> = AtomicPtr::new((&raw const HERE).cast_mut());
 
 #[inline(always)]
-fn word() -> &'static AtomicU32 {
+fn word() -> &'static Word {
     // ORDERING: Acquire pairs with the Release in `watch`: the page is mapped and set.
     // SAFETY: the static, or the page, which is never unmapped.
     unsafe { &*WORD.load(Acquire) }
@@ -37,7 +57,7 @@ fn word() -> &'static AtomicU32 {
 #[inline(always)]
 pub(crate) fn is_known() -> bool {
     // ORDERING: Acquire pairs with the Release in `enter`: what it repaired is repaired.
-    word().load(Acquire) == KNOWN
+    word().state.load(Acquire) == KNOWN
 }
 
 /// Starts to watch, or calls `repair` if this process is a copy in which nobody has done so. Other
@@ -49,17 +69,17 @@ pub(crate) fn is_known() -> bool {
 pub(crate) fn enter(repair: impl Fn()) {
     loop {
         // ORDERING: Acquire on failure as in `is_known`.
-        match word().compare_exchange(NEW, ENTERING, Acquire, Acquire) {
+        let state = &word().state;
+        match state.compare_exchange(NEW, ENTERING, Acquire, Acquire) {
             Ok(_) => {
                 repair();
-                // ORDERING: Release pairs with the Acquire in `is_known`.
-                word().store(KNOWN, Release);
+                word().make_known();
                 return;
             }
             Err(KNOWN) => return,
             Err(UNWATCHED) => watch(),
             // Bounded, so that nobody need wake us.
-            Err(now) => super::futex_wait(word(), now),
+            Err(now) => super::futex_wait(state, now),
         }
     }
 }
@@ -71,10 +91,10 @@ pub(crate) fn watch() {
         return;
     }
     if let Some(page) = super::map(0, PAGE) {
-        let fresh: NonNull<AtomicU32> = page.cast();
+        let fresh: NonNull<Word> = page.cast();
         // SAFETY: a page of our own, and nobody has seen it.
         let wiped = unsafe {
-            fresh.as_ref().store(KNOWN, Relaxed);
+            fresh.as_ref().make_known();
             sys::call3(
                 libc::SYS_madvise,
                 page.as_ptr() as usize,
@@ -98,12 +118,18 @@ pub(crate) fn watch() {
             return;
         }
     }
-    let _ = HERE.compare_exchange(UNWATCHED, KNOWN, Relaxed, Relaxed);
+    HERE.process.store(super::process_id(), Relaxed);
+    let _ = HERE
+        .state
+        .compare_exchange(UNWATCHED, KNOWN, Relaxed, Relaxed);
 }
 
-/// In the child of a fork that runs handlers: says so, where no page does.
+/// In the child of a fork that runs handlers: says so, unless a page has, or it has been seen to.
 pub(crate) fn copied() {
-    let _ = HERE.compare_exchange(KNOWN, NEW, Relaxed, Relaxed);
+    let word = word();
+    if word.process.load(Relaxed) != super::process_id() {
+        let _ = word.state.compare_exchange(KNOWN, NEW, Relaxed, Relaxed);
+    }
 }
 
 /// Runs `f` in a child process, and tells whether it said and ended well.
@@ -151,5 +177,22 @@ mod tests {
             assert_eq!(libc::WEXITSTATUS(status), 7);
         }
         assert!(is_known());
+    }
+
+    /// Where the page is not wiped although the system said so, the handler of a fork says what the page does not.
+    #[test]
+    fn a_copy_is_noticed_without_a_wiped_page() {
+        enter(|| {});
+        let parents = word().process.load(Relaxed);
+        assert!(in_child(|| {
+            // As the parent has it.
+            word().process.store(parents, Relaxed);
+            word().state.store(KNOWN, Relaxed);
+            copied();
+            let noticed = !is_known();
+            enter(|| {});
+            copied();
+            noticed && is_known()
+        }));
     }
 }

@@ -35,6 +35,11 @@ pub(crate) fn on_new_process(repair: fn()) {
     NEW_PROCESS.set(repair);
 }
 
+/// Whether the calling thread holds a lock, or is about to take one: what it does is in a signal handler then.
+pub(crate) fn holds_any() -> bool {
+    !held::none()
+}
+
 /// In the child of a fork: does what a new process does first, unless the calling thread is in the
 /// middle of something; then it will when it takes its next lock, or gives its last one back.
 pub(crate) fn forked() {
