@@ -139,6 +139,34 @@ fn madvise() {
     every("madvise", libc::SYS_madvise, libc::ENOMEM, (40, 40), &[]);
 }
 
+/// As emulators do: what is said to be dropped is there, and calloc must know.
+#[test]
+fn madvise_that_succeeds_and_does_nothing() {
+    let stats = Stats::new("failing_calls.emulated");
+    let failures = Failures {
+        call: libc::SYS_madvise,
+        which: 1..=usize::MAX,
+        error: 0,
+    };
+    match life(&stats, &[], &failures) {
+        Ok(life) => {
+            assert!(
+                life.succeeded() && life.stderr.is_empty(),
+                "{}",
+                life.stderr
+            );
+            assert!(life.failed > 0, "no call was left out");
+            stats.must_be_sound(Served::All);
+        }
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "NOT TESTED: madvise that does nothing: no program can be traced here: {error}"
+            );
+        }
+    }
+}
+
 #[test]
 fn mincore() {
     every("mincore", libc::SYS_mincore, libc::EAGAIN, (16, 8), &[]);
