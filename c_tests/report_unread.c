@@ -1,6 +1,6 @@
 /*
- * A report that cannot be delivered ends nobody: where no one reads the pipe, or the file may not grow, the signal
- * that the system sends the writer never comes, and one that waits of the program's own goes on waiting.
+ * A report that cannot be delivered ends nobody. Where no one reads the pipe, or the file may not grow, the system
+ * sends the writer a signal; the program does not get it. A signal of its own that waits goes on waiting.
  */
 #include "check.h"
 

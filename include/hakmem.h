@@ -133,7 +133,7 @@ void *hak_calloc(size_t n, size_t size) HAK_NOTHROW;
  * Changes the size of a block, moving it if it must; realloc() under a name of our own.
  *
  * With `ptr` NULL this is hak_malloc(). With `size` 0 and `ptr` not NULL the block is freed and NULL
- * returned, errno untouched.
+ * returned, errno untouched. A block that was aligned to more than 16 need not be afterwards.
  *
  * @return the block, whose first bytes are as before, up to the smaller of both sizes; `ptr` is then no
  * longer the caller's. NULL with errno = ENOMEM if there is no memory: `ptr` is then still the
@@ -143,7 +143,8 @@ HAK_ATTRIBUTE((__alloc_size__(2), __warn_unused_result__))
 void *hak_realloc(void *ptr, size_t size) HAK_NOTHROW;
 
 /**
- * hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows.
+ * hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows. A product of 0
+ * frees `ptr`, as there. Thread-safe as hak_realloc().
  */
 HAK_ATTRIBUTE((__alloc_size__(2, 3), __warn_unused_result__))
 void *hak_reallocarray(void *ptr, size_t n, size_t size) HAK_NOTHROW;
@@ -157,13 +158,14 @@ void *hak_reallocarray(void *ptr, size_t n, size_t size) HAK_NOTHROW;
 void hak_free(void *ptr) HAK_NOTHROW;
 
 /**
- * hak_free() for a caller who knows the size that the block was asked for with; free_sized() of C23.
+ * hak_free() for a caller who knows the size that the block was asked for with; free_sized() of C23. Whether it is
+ * that size is checked with HAKMEM_GUARD=1 only. `ptr` may be NULL.
  */
 void hak_free_sized(void *ptr, size_t size) HAK_NOTHROW;
 
 /**
  * hak_free() for a caller who knows the alignment and size that the block was asked for with;
- * free_aligned_sized() of C23.
+ * free_aligned_sized() of C23. The size is checked with HAKMEM_GUARD=1 only, the alignment never. `ptr` may be NULL.
  */
 void hak_free_aligned_sized(void *ptr, size_t alignment, size_t size) HAK_NOTHROW;
 
@@ -199,13 +201,16 @@ size_t hak_usable_size(void *ptr) HAK_NOTHROW;
 
 /**
  * The number of bytes that a request for `size` bytes really gets: ask for that many and none is
- * wasted. Allocates nothing; errno is untouched. Thread-safe.
+ * wasted. Above PTRDIFF_MAX, where every request fails, that is `size`. Allocates nothing; errno is untouched.
+ * Thread-safe.
  */
 size_t hak_good_size(size_t size) HAK_NOTHROW;
 
 /**
  * Gives the operating system all memory that can be spared, except about `pad` bytes; malloc_trim()
  * under a name of our own.
+ *
+ * What other threads keep in their magazines, and of large blocks, is theirs, and stays.
  *
  * @return 1 if any memory was given back, 0 otherwise. errno is untouched. Thread-safe.
  */
@@ -220,7 +225,8 @@ const char *hak_version(void) HAK_NOTHROW;
  * Writes a table of the allocator's counters to a file descriptor, allocating nothing.
  *
  * Counters are read while other threads go on, so they are close to, but not exactly, one moment's.
- * errno is untouched, and errors in writing are ignored. Thread-safe.
+ * errno is untouched, and errors in writing are ignored; no SIGPIPE is sent. Where the system has no memory to gather
+ * the counters in, one line says so. Thread-safe.
  */
 void hak_stats_print(int fd) HAK_NOTHROW;
 

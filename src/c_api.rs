@@ -246,7 +246,7 @@ pub unsafe extern "C" fn hak_calloc(n: usize, size: usize) -> *mut c_void {
 /// Changes the size of a block, moving it if it must; realloc() under a name of our own.
 ///
 /// With `ptr` NULL this is hak_malloc(). With `size` 0 and `ptr` not NULL the block is freed and NULL
-/// returned, errno untouched.
+/// returned, errno untouched. A block that was aligned to more than 16 need not be afterwards.
 ///
 /// @return the block, whose first bytes are as before, up to the smaller of both sizes; `ptr` is then no
 /// longer the caller's. NULL with errno = ENOMEM if there is no memory: `ptr` is then still the
@@ -262,7 +262,8 @@ pub unsafe extern "C" fn hak_realloc(ptr: *mut c_void, size: usize) -> *mut c_vo
     unsafe { realloc(ptr, size) }
 }
 
-/// hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows.
+/// hak_realloc() to `n * size` bytes; NULL with errno = ENOMEM, and `ptr` untouched, if that overflows. A product of 0
+/// frees `ptr`, as there. Thread-safe as hak_realloc().
 ///
 /// cbindgen:prefix=HAK_ATTRIBUTE((__alloc_size__(2, 3), __warn_unused_result__))
 ///
@@ -287,7 +288,8 @@ pub unsafe extern "C" fn hak_free(ptr: *mut c_void) {
     unsafe { api::free(ptr) }
 }
 
-/// hak_free() for a caller who knows the size that the block was asked for with; free_sized() of C23.
+/// hak_free() for a caller who knows the size that the block was asked for with; free_sized() of C23. Whether it is
+/// that size is checked with HAKMEM_GUARD=1 only. `ptr` may be NULL.
 ///
 /// # Safety
 /// As [`hak_free`]; `size` is what the block was asked for with.
@@ -298,7 +300,7 @@ pub unsafe extern "C" fn hak_free_sized(ptr: *mut c_void, size: usize) {
 }
 
 /// hak_free() for a caller who knows the alignment and size that the block was asked for with;
-/// free_aligned_sized() of C23.
+/// free_aligned_sized() of C23. The size is checked with HAKMEM_GUARD=1 only, the alignment never. `ptr` may be NULL.
 ///
 /// # Safety
 /// As [`hak_free`]; `alignment` and `size` are what the block was asked for with.
@@ -361,7 +363,8 @@ pub unsafe extern "C" fn hak_usable_size(ptr: *mut c_void) -> usize {
 }
 
 /// The number of bytes that a request for `size` bytes really gets: ask for that many and none is
-/// wasted. Allocates nothing; errno is untouched. Thread-safe.
+/// wasted. Above PTRDIFF_MAX, where every request fails, that is `size`. Allocates nothing; errno is untouched.
+/// Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_good_size(size: usize) -> usize {
     api::good_size(size)
@@ -369,6 +372,8 @@ pub extern "C" fn hak_good_size(size: usize) -> usize {
 
 /// Gives the operating system all memory that can be spared, except about `pad` bytes; malloc_trim()
 /// under a name of our own.
+///
+/// What other threads keep in their magazines, and of large blocks, is theirs, and stays.
 ///
 /// @return 1 if any memory was given back, 0 otherwise. errno is untouched. Thread-safe.
 #[unsafe(no_mangle)]
@@ -386,7 +391,8 @@ pub extern "C" fn hak_version() -> *const c_char {
 /// Writes a table of the allocator's counters to a file descriptor, allocating nothing.
 ///
 /// Counters are read while other threads go on, so they are close to, but not exactly, one moment's.
-/// errno is untouched, and errors in writing are ignored. Thread-safe.
+/// errno is untouched, and errors in writing are ignored; no SIGPIPE is sent. Where the system has no memory to gather
+/// the counters in, one line says so. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn hak_stats_print(fd: c_int) {
     stats_print(fd);

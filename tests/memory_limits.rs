@@ -181,7 +181,10 @@ fn huge_pages_that_come_unasked_are_refused() {
             command.pre_exec(move || {
                 let (no, none) = (std::ptr::null(), c"none".as_ptr());
                 let private = libc::MS_REC | libc::MS_PRIVATE;
-                let done = libc::unshare(libc::CLONE_NEWNS) == 0
+                // Who is not root may in a namespace of users of its own.
+                let alone = libc::unshare(libc::CLONE_NEWNS) == 0
+                    || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0;
+                let done = alone
                     && libc::mount(none, c"/".as_ptr(), no, private, no.cast()) == 0
                     && libc::mount(
                         always.as_ptr(),

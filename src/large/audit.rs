@@ -1,9 +1,10 @@
 //! Walks all structures and says what is wrong with them: for tests.
 
 use super::bits::Bits;
+use super::earned::Sum;
 use super::pages::{FIRST, Header, PAGES, Runs};
 use super::policy::RUN_PAGES;
-use super::records::{State as Owner, flag};
+use super::records::{self, By, List, Record, State as Owner, flag};
 use super::shelf::Shelf;
 use super::word::State;
 use crate::base::{PAGE, SLOT, SLOTS};
@@ -91,9 +92,28 @@ unsafe fn check_one(h: *const Header, bin: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Walks a list of kept blocks by age, which are so many.
+fn by_age(list: &List, earned: bool, count: usize) -> Result<(), &'static str> {
+    let mut n = list.head();
+    for _ in 0..count {
+        let kept = |record: &&Record| {
+            record.state() == Owner::Cached && record.has(flag::EARNED) == earned
+        };
+        if records::get(n).filter(kept).is_none() {
+            return Err("a kept block is not in its list by age");
+        }
+        n = List::next(n, By::Age);
+    }
+    match n {
+        0 => Ok(()),
+        _ => Err("a list of kept blocks by age is too long"),
+    }
+}
+
 /// Walks every record. Other threads must not use blocks meanwhile.
 pub(super) fn shelf(shelf: &Shelf) -> Result<(), &'static str> {
-    let (mut ranges, mut cached, mut bytes, mut in_use) = (0, 0, 0, 0);
+    let (mut ranges, mut cached, mut bytes, mut in_use, mut bets) = (0, 0, 0, 0, 0);
+    let (mut earned, mut earned_sum) = (0, Sum::NONE);
     for (n, record) in shelf.numbers.each() {
         let state = record.state();
         in_use += (state != Owner::Unused) as usize;
@@ -103,7 +123,12 @@ pub(super) fn shelf(shelf: &Shelf) -> Result<(), &'static str> {
             Owner::Cached => {
                 cached += 1;
                 bytes += record.charge();
+                if record.has(flag::EARNED) {
+                    earned += 1;
+                    earned_sum = earned_sum.with(record.charge(), record.key());
+                }
             }
+            Owner::Live | Owner::Front if record.has(flag::UNPROVEN) => bets += record.charge(),
             Owner::Live | Owner::Front => {}
         }
         if map::lookup(record.address()) != Entry::large(n) {
@@ -120,6 +145,15 @@ pub(super) fn shelf(shelf: &Shelf) -> Result<(), &'static str> {
     }
     if (ranges, cached, bytes) != (shelf.ranges.count, shelf.kept, shelf.kept_bytes) {
         return Err("sums over the records are wrong");
+    }
+    if earned_sum != shelf.totals().1 {
+        return Err("what kept blocks have earned is not their sum");
+    }
+    by_age(&shelf.warm, false, cached - earned)?;
+    by_age(&shelf.earned, true, earned)?;
+    // A block whose record is not complete counts already.
+    if bets > shelf.unproven {
+        return Err("a bet on huge pages is not counted");
     }
     if in_use != shelf.numbers.in_use() {
         return Err("numbers were lost");

@@ -70,11 +70,15 @@ fn pointer(address: usize) -> Option<NonNull<u8>> {
     NonNull::new(address as *mut u8)
 }
 
-/// Maps `bytes`, just below the range mapped last if that is free.
-fn map_range(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+/// Maps `bytes`, just below the range mapped last if that is free; `huge`: huge pages will be asked for.
+fn map_range(bytes: usize, align: usize, huge: bool) -> Option<NonNull<u8>> {
     let cursor = CURSOR.load(Relaxed);
     let hint = cursor.saturating_sub(bytes) & !(align - 1);
-    let p = os::map_aligned(hint, bytes, align)?;
+    let p = if huge {
+        os::map_aligned_raw(hint, bytes, align)
+    } else {
+        os::map_aligned(hint, bytes, align)
+    }?;
     CURSOR.store(p.as_ptr() as usize, Relaxed);
     Some(p)
 }
@@ -132,6 +136,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
         Found::Number {
             n,
             mut huge,
+            asks,
             mut unproven,
             populate,
             crowded,
@@ -145,13 +150,13 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 // Gaps between ranges would keep the kernel from joining them.
                 mapped = align_up(mapped, at);
             }
-            let start = map_range(mapped, at).or_else(|| {
+            let start = map_range(mapped, at, huge != 0).or_else(|| {
                 // Less may do: no room to grow, and no huge pages, to whose beginning it may be too far.
                 mapped = policy::mapped(need);
                 huge = 0;
-                map_range(mapped, align).or_else(|| {
+                map_range(mapped, align, false).or_else(|| {
                     super::trim();
-                    map_range(mapped, align)
+                    map_range(mapped, align, false)
                 })
             });
             if huge == 0 {
@@ -162,7 +167,7 @@ pub(super) fn take(bytes: usize, align: usize, key: u32, zero: bool) -> Option<N
                 return None;
             };
             let record = records::get(n)?;
-            if huge != 0 {
+            if huge != 0 && asks {
                 os::huge_pages(start, mapped);
                 // One whose site is not known to be dense may never be touched.
                 if huge & flag::UNPROVEN == 0 {
@@ -204,8 +209,10 @@ pub(super) enum Found {
     Number {
         /// The number of the record.
         n: u32,
-        /// Bits of [`flag`] if huge pages are to be asked for, or 0.
+        /// Bits of [`flag`] if it shall have huge pages, or 0.
         huge: u32,
+        /// Whether they have to be asked for.
+        asks: bool,
         /// Bytes that count as unproven for it.
         unproven: usize,
         /// Make it resident at once.
@@ -290,6 +297,10 @@ pub(super) fn release(n: u32, record: &Record) {
         CURSOR.store(address + mapped, Relaxed);
         shelf::forget(n, 0);
     } else {
+        if huge {
+            // It may serve a site that is not dense.
+            os::no_huge_pages(start, mapped);
+        }
         // SAFETY: as above.
         let clean = learn::give_back(|| unsafe { os::purge(start, mapped) });
         record.set_touched(if clean { 0 } else { mapped });
@@ -347,6 +358,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         record.set_touched(record.touched().max(need));
         lent::resized_mapping(record);
         used(need as isize - before as isize);
+        no_more_small_pages(record);
         return Resized::InPlace;
     }
     let grown = |to: usize| {
@@ -355,6 +367,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         record.set_touched(record.touched().max(need));
         lent::resized_mapping(record);
         used(need as isize - before as isize);
+        no_more_small_pages(record);
     };
     let exact = policy::mapped(need);
     let wish = if limits::addresses_are_limited() {
@@ -375,7 +388,7 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
     for (to, align) in [(wish, align), (exact, align), (exact, SLOT)] {
         // Usable memory, not a reservation: a system that counts promises refuses here, where
         // nothing has happened yet.
-        let Some(target) = os::map_aligned(0, to, align) else {
+        let Some(target) = os::map_aligned_raw(0, to, align) else {
             continue;
         };
         // With an entry of any kind the map has room for one: the one below cannot fail.
@@ -402,6 +415,16 @@ pub(super) fn resize(n: u32, record: &Record, bytes: usize) -> Resized {
         break;
     }
     Resized::No
+}
+
+/// Has a block that has grown far take huge pages from now on, where the system would have given them to it from its
+/// beginning.
+fn no_more_small_pages(record: &Record) {
+    if let Some(start) = pointer(record.address())
+        && shelf::comes_under_the_system(record)
+    {
+        os::huge_pages(start, record.mapped());
+    }
 }
 
 /// Less than this at the end of a block that shrinks is not worth a system call.

@@ -37,7 +37,8 @@ pub(super) const BETS_MAX: usize = 256 << 20;
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The bet is lost once: the
 /// first site whose block comes back zero, and its next fresh one sparse, ends it for the whole process. Each look at a block
-/// that was dense raises it, so a program whose sites all are is trusted. One block alone may be larger than several.
+/// that was dense raises it, so a program whose sites all are is trusted. A block that is the only bet may be larger than
+/// several together.
 pub(super) fn may_bet(mapped: usize, unproven: usize, dense_looks: u32, limit: usize) -> bool {
     const STEP: usize = 16 << 20;
     const ALONE: usize = 32 << 20;
@@ -45,6 +46,13 @@ pub(super) fn may_bet(mapped: usize, unproven: usize, dense_looks: u32, limit: u
     let most = (STEP * (1 + dense_looks as usize)).max(least).min(limit);
     unproven + mapped <= most
 }
+
+/// Whether a block of `need` bytes has huge pages where the system gives them unasked, unless its site is known to be
+/// sparse: filling it by small ones takes long, and of smaller sparse blocks a program may have many.
+pub(super) fn is_systems(need: usize) -> bool {
+    need >= 32 << 20
+}
+
 /// What the front of one thread may keep without having earned it.
 pub(super) const FRONT_BYTES: usize = 4 << 20;
 /// And so much of that whatever the others keep, which may belong to threads that sleep.

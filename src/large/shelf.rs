@@ -18,6 +18,7 @@ use crate::learn::{
     self,
     site::{Density, Site},
 };
+use crate::os;
 use crate::space::warm;
 use crate::sync::Lock;
 
@@ -101,7 +102,7 @@ fn is_worth_keeping(site: &Site, record: &Record) -> bool {
 }
 
 impl Shelf {
-    fn totals(&self) -> (usize, Sum) {
+    pub(super) fn totals(&self) -> (usize, Sum) {
         (self.kept_bytes - self.earned_sum.all, self.earned_sum)
     }
 
@@ -246,8 +247,9 @@ pub(super) fn take(
     let now = now();
     warm::tick(mapped);
     let growing = policy::is_growing(key);
-    let bettable = need >= policy::WHALE_MIN && knobs::THP.get() && !growing && !zero;
-    // Not under the lock: the limit is read the first time.
+    // Not under the lock: what the system says is read the first time.
+    let unasked = os::unasked::come();
+    let bettable = !growing && !zero && need >= policy::WHALE_MIN;
     let bet_limit = match bettable {
         true => warm::of_limit(policy::BETS_MAX),
         false => 0,
@@ -304,19 +306,26 @@ pub(super) fn take(
             learn::missed(resident);
         }
     }
-    let (mut huge, mut unproven) = (0, 0);
+    let (mut huge, mut unproven, mut asks) = (0, 0, true);
     if dense_huge {
         huge = flag::HUGE;
-    } else if bettable
-        && !crowded
-        && density == Density::Unknown
-        && !shelf.distrust
-        && shelf.doubted.is_none()
-        && policy::may_bet(mapped, shelf.unproven, shelf.dense_looks, bet_limit)
-    {
-        huge = flag::HUGE | flag::UNPROVEN;
-        unproven = mapped;
-        shelf.unproven += unproven;
+    } else if density == Density::Unknown && knobs::THP.get() && !crowded {
+        let bet = bettable
+            && !shelf.distrust
+            && shelf.doubted.is_none()
+            && policy::may_bet(mapped, shelf.unproven, shelf.dense_looks, bet_limit);
+        // The system would bet on every block.
+        let systems = unasked && policy::is_systems(need) && shelf.doubted != Some((key, bin));
+        if bet || systems {
+            huge = flag::HUGE;
+            asks = bet;
+        }
+        // One that grows is filled as it does.
+        if huge != 0 && !growing {
+            huge |= flag::UNPROVEN;
+            unproven = mapped;
+            shelf.unproven += unproven;
+        }
     }
     if huge == 0 && align <= SLOT {
         let Shelf {
@@ -335,6 +344,7 @@ pub(super) fn take(
     Some(Found::Number {
         n,
         huge,
+        asks,
         unproven,
         populate,
         crowded,
@@ -366,6 +376,19 @@ fn density(site: &Site) -> Density {
     } else {
         Density::Sparse
     }
+}
+
+/// Whether the block of `record` shall have huge pages from now on, because it has grown to where the system would give them
+/// unasked; see [`policy::is_systems`].
+pub(super) fn comes_under_the_system(record: &Record) -> bool {
+    let comes = policy::is_systems(record.used())
+        && !record.has(flag::HUGE)
+        && os::unasked::come()
+        && knobs::THP.get();
+    if comes {
+        record.put(flag::HUGE, true);
+    }
+    comes
 }
 
 /// Whether somebody should look how densely the freed block of `record` was touched.
@@ -682,6 +705,41 @@ mod tests {
             record.set_state(State::Leaving);
             SHELF.lock().insert(n, record, true, true, charge, now());
         }
+    }
+
+    #[test]
+    fn the_walk_sees_what_is_not_counted() {
+        assert!(in_child(|| {
+            crate::sync::forked();
+            let (Some(kept), Some(live)) = (mapping(), mapping()) else {
+                return false;
+            };
+            earned(kept, 2, 8 << 20);
+            if let Some(record) = records::get(live) {
+                record.put(flag::UNPROVEN, true);
+                record.set_charge(4 << 20);
+            }
+            SHELF.lock().unproven += 4 << 20;
+            let sound = check().is_ok();
+            let seen = |change: fn(&mut Shelf)| {
+                let before = {
+                    let mut shelf = SHELF.lock();
+                    let before = (shelf.earned_sum, shelf.earned, shelf.warm, shelf.unproven);
+                    change(&mut shelf);
+                    before
+                };
+                let seen = check().is_err();
+                let mut shelf = SHELF.lock();
+                (shelf.earned_sum, shelf.earned, shelf.warm, shelf.unproven) = before;
+                seen
+            };
+            sound
+                && seen(|shelf| shelf.earned_sum = Sum::NONE)
+                && seen(|shelf| shelf.earned = List::NEW)
+                && seen(|shelf| shelf.warm = shelf.earned)
+                && seen(|shelf| shelf.unproven = 0)
+                && check().is_ok()
+        }));
     }
 
     #[test]

@@ -411,8 +411,8 @@ impl Lifecycle {
     /// A strategy that the window's cost points to and that has not been tried, if the one in force is the
     /// cheapest so far: what is behind one that was dearer is not looked for. It is the one with which rent would
     /// be what is paid for faults, if that stayed as it is: so a change is followed at once, and at no more than twice
-    /// the cost; but no further than half the way to one that has been tried, and one
-    /// step downwards where nothing was missed, which says nothing of what would be.
+    /// the cost; but no further than half the way to one that has been tried, and few steps
+    /// downwards where nothing was missed, which says nothing of what would be.
     fn untried(&self, window: &Window) -> Option<usize> {
         let now = &self.arms[self.strategy];
         let known = |i: &usize| self.arms[*i].known;

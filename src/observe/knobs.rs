@@ -125,7 +125,7 @@ pub(super) static KNOBS: [Knob; 29] = [
         name: "DISABLE_THP",
         kind: Kind::Disable("thp", &knobs::THP),
         default: "0",
-        meaning: "Huge pages are never asked for.",
+        meaning: "Huge pages are never asked for, and refused where the system gives them unasked.",
     },
     Knob {
         name: "DISABLE_HOLE_PURGE",

@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub warm_bytes: usize,
     /// Of these, what call sites and runs have earned beyond the budget: the like of it was wanted again.
     pub earned_bytes: usize,
-    /// How much may be warm without having been earned.
+    /// How much may be warm: what needs not be earned, and what slabs have earned.
     pub warm_budget_bytes: usize,
     /// The allocator's own structures.
     pub meta_bytes: usize,

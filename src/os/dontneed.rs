@@ -1,7 +1,8 @@
 //! Whether MADV_DONTNEED does what it says.
 //!
-//! QEMU's emulator of programs answered every madvise with success and did nothing before its version 7.1. What is taken to
-//! be zero since would not be, and calloc would hand out what another block held. So the first purge of a process tries.
+//! QEMU's emulator of programs answered every madvise with success and did nothing before its version 7.1. Memory that was
+//! given back would still hold what it held, and calloc would hand that out as zeroed. So the first purge of a process
+//! tries it on a page of its own.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -15,11 +16,13 @@ static KNOWN: AtomicU8 = AtomicU8::new(0);
 /// Whether pages that the system says it has dropped are zero.
 pub(super) fn works() -> bool {
     match KNOWN.load(Relaxed) {
-        0 => {
-            let drops = try_to_drop().unwrap_or(true);
-            KNOWN.store(if drops { 1 } else { 2 }, Relaxed);
-            drops
-        }
+        0 => match try_to_drop() {
+            Some(drops) => {
+                KNOWN.store(if drops { 1 } else { 2 }, Relaxed);
+                drops
+            }
+            None => true,
+        },
         known => known == 1,
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod process;
 mod refused;
 mod sys;
-mod unasked;
+pub(crate) mod unasked;
 mod vdso;
 mod write;
 
@@ -118,8 +118,12 @@ fn reserve_raw(bytes: usize) -> Option<NonNull<u8>> {
 /// Maps zeroed memory aligned to `align`, a power of two and at least a page, by mapping more and
 /// giving the ends back. The surplus is address space that is never touched.
 pub(crate) fn map_aligned(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    let start = aligned(map_raw, hint, bytes, align, discard)?;
-    Some(small_pages(start, bytes))
+    Some(small_pages(map_aligned_raw(hint, bytes, align)?, bytes))
+}
+
+/// As [`map_aligned`], for what asks for huge pages next, or is replaced.
+pub(crate) fn map_aligned_raw(hint: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    aligned(map_raw, hint, bytes, align, discard)
 }
 
 /// Reserves address space that cannot be touched and costs no memory, aligned as by [`map_aligned`].

@@ -127,7 +127,9 @@ pub(crate) fn watch() {
 /// In the child of a fork that runs handlers: says so, unless a page has, or it has been seen to.
 pub(crate) fn copied() {
     let word = word();
-    if word.process.load(Relaxed) != super::process_id() {
+    // (The first process of a namespace may have the same number as its parent.)
+    let ours = word.process.load(Relaxed) == super::process_id();
+    if !ours || core::ptr::eq(word, &raw const HERE) {
         let _ = word.state.compare_exchange(KNOWN, NEW, Relaxed, Relaxed);
     }
 }

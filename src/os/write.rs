@@ -31,8 +31,8 @@ pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> bool {
 /// While it lasts, what a write cannot deliver is no signal: SIGPIPE (nobody reads) and SIGXFSZ (the file may not grow)
 /// would end a program that has done nothing.
 struct Quiet {
-    /// The thread's signal mask of before.
-    mask: u64,
+    /// The thread's signal mask of before, if it was changed.
+    mask: Option<u64>,
     /// The signals that waited before.
     waiting: u64,
 }
@@ -45,10 +45,11 @@ impl Quiet {
         1 << (signal - 1)
     }
 
-    fn change_mask(how: i32, set: u64) -> u64 {
+    /// The mask of before; `None` if the system refuses.
+    fn change_mask(how: i32, set: u64) -> Option<u64> {
         let mut before = 0u64;
         // SAFETY: the kernel reads and writes eight bytes each.
-        unsafe {
+        let result = unsafe {
             sys::call4(
                 libc::SYS_rt_sigprocmask,
                 how as usize,
@@ -57,7 +58,7 @@ impl Quiet {
                 size_of::<u64>(),
             )
         };
-        before
+        (result == 0).then_some(before)
     }
 
     fn begin() -> Self {
@@ -66,15 +67,18 @@ impl Quiet {
             .fold(0, |set, (_, signal)| set | Self::set(*signal));
         let mask = Self::change_mask(libc::SIG_BLOCK, both);
         let mut waiting = 0u64;
-        // SAFETY: the kernel writes eight bytes.
-        unsafe {
-            sys::call3(
-                libc::SYS_rt_sigpending,
-                &raw mut waiting as usize,
-                size_of::<u64>(),
-                0,
-            )
-        };
+        // Only what was blocked before can wait.
+        if mask.is_some_and(|mask| mask & both != 0) {
+            // SAFETY: the kernel writes eight bytes.
+            unsafe {
+                sys::call3(
+                    libc::SYS_rt_sigpending,
+                    &raw mut waiting as usize,
+                    size_of::<u64>(),
+                    0,
+                )
+            };
+        }
         Self { mask, waiting }
     }
 
@@ -102,6 +106,8 @@ impl Quiet {
     }
 
     fn end(self) {
-        Self::change_mask(libc::SIG_SETMASK, self.mask);
+        if let Some(mask) = self.mask {
+            Self::change_mask(libc::SIG_SETMASK, mask);
+        }
     }
 }
