@@ -305,6 +305,9 @@ fn guarded(bytes: usize, align: usize) -> *mut c_void {
 
 /// A block that slabs do not serve.
 unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool) -> *mut c_void {
+    if bytes > isize::MAX as usize || align > isize::MAX as usize {
+        return out_of_memory();
+    }
     let request = Request {
         bytes,
         align,
@@ -312,10 +315,6 @@ unsafe fn big(bytes: usize, align: usize, zero: bool, site: usize, growing: bool
         site: if knobs::SITES.get() { site } else { 0 },
         growing,
     };
-    if request.is_hopeless() {
-        // Nothing that is kept is given back in vain: such sizes come out of damaged files.
-        return out_of_memory();
-    }
     if guard::on() {
         return big_guarded(request);
     }
@@ -344,6 +343,10 @@ fn take_large(request: Request) -> Option<NonNull<u8>> {
 #[cold]
 #[inline(never)]
 fn big_again(request: Request) -> *mut c_void {
+    if request.is_hopeless() {
+        // Nothing that is kept is given back in vain: such sizes come out of damaged files.
+        return out_of_memory();
+    }
     give_everything_back();
     take_large(request).map_or_else(out_of_memory, |block| block.as_ptr().cast())
 }
