@@ -37,14 +37,11 @@ pub(super) const BETS_MAX: usize = 256 << 20;
 ///
 /// A first take of 16 MiB in small pages is 4,096 faults and 5 ms; in huge ones 8 and 0.4 ms. The bet is lost once: the
 /// first site whose block comes back zero, and its next fresh one sparse, ends it for the whole process. Each look at a block
-/// that was dense raises it, so a program whose sites all are is trusted. A block that is the only bet may be larger than
-/// several together.
+/// that was dense raises it, so a program whose sites all are is trusted.
 pub(super) fn may_bet(mapped: usize, unproven: usize, dense_looks: u32, limit: usize) -> bool {
+    const FIRST: usize = 32 << 20;
     const STEP: usize = 16 << 20;
-    const ALONE: usize = 32 << 20;
-    let least = if unproven == 0 { ALONE } else { 0 };
-    let most = (STEP * (1 + dense_looks as usize)).max(least).min(limit);
-    unproven + mapped <= most
+    unproven + mapped <= (FIRST + STEP * dense_looks as usize).min(limit)
 }
 
 /// Whether a block of `need` bytes has huge pages where the system gives them unasked, unless its site is known to be
@@ -210,10 +207,8 @@ mod tests {
     fn bets_are_small_until_they_are_won() {
         const MIB: usize = 1 << 20;
         let may = |mapped, unproven, looks| may_bet(mapped * MIB, unproven * MIB, looks, BETS_MAX);
-        assert!(may(16, 0, 0) && may(8, 8, 0) && !may(8, 9, 0));
-        // One that is larger, if it is alone.
-        assert!(may(32, 0, 0) && !may(33, 0, 0) && !may(31, 1, 0) && !may(1, 32, 0));
-        assert!(may(16, 16, 1) && !may(17, 16, 1) && may(256, 0, 99) && !may(257, 0, 99));
+        assert!(may(32, 0, 0) && !may(33, 0, 0) && may(24, 8, 0) && !may(24, 9, 0));
+        assert!(may(32, 16, 1) && !may(33, 16, 1) && may(256, 0, 99) && !may(257, 0, 99));
         // In a control group of 256 MiB.
         let may = |mapped| may_bet(mapped * MIB, 0, 99, 16 * MIB);
         assert!(may(16) && !may(17));
