@@ -310,4 +310,15 @@ __attribute__((constructor)) static inline void check_mode(void)
           "in mode %s malloc comes from %s, the library is %s", mode, served, library);
 }
 
+/* Whether the system gives huge pages to programs that have not asked; -1 where the kernel does not say. */
+static inline int huge_pages_come_unasked(void)
+{
+    char text[100];
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    int known = file != NULL && fgets(text, sizeof text, file) != NULL;
+    if (file != NULL)
+        fclose(file);
+    return known ? strstr(text, "[always]") != NULL : -1;
+}
+
 #endif

@@ -31,13 +31,7 @@ enum { MAPPED, RESIDENT, FIRST_OF_HAKMEM };
  */
 static size_t slack(void)
 {
-    char text[100] = "";
-    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
-    if (file != NULL) {
-        CHECK(fgets(text, sizeof text, file) != NULL, "fgets");
-        fclose(file);
-    }
-    return strstr(text, "[always]") != NULL ? 2 * KIB : 128;
+    return huge_pages_come_unasked() == 1 ? 2 * KIB : 128;
 }
 
 int main(void)
