@@ -70,7 +70,7 @@ fn pointer(address: usize) -> Option<NonNull<u8>> {
     NonNull::new(address as *mut u8)
 }
 
-/// Maps `bytes`, just below the range mapped last if that is free; `huge`: huge pages will be asked for.
+/// Maps `bytes`, just below the range mapped last if that is free; `huge`: it shall have huge pages.
 fn map_range(bytes: usize, align: usize, huge: bool) -> Option<NonNull<u8>> {
     let cursor = CURSOR.load(Relaxed);
     let hint = cursor.saturating_sub(bytes) & !(align - 1);
