@@ -13,20 +13,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use support::injector::{self, Failures, Injected};
-use support::{Served, Stats, command, library, root, run, scratch};
+use support::{Served, Stats, command, compiled, library, scratch};
 
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let executable = scratch("failing_calls").join("program");
-        let mut compiler = command("cc");
-        compiler
-            .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
-            .arg(&executable)
-            .arg(root().join("c_tests/failing_calls.c"));
-        run(&mut compiler).must_succeed();
-        executable
-    })
+    PROGRAM.get_or_init(|| compiled("failing_calls", &scratch("failing_calls")))
 }
 
 /// One run of the program under hakmem, with `settings` in its environment.

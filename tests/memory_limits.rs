@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Outcome, Served, Stats, command, library, root, run, scratch};
+use support::{Outcome, Served, Stats, command, compiled, library, run, scratch};
 
 /// A control group that is removed at the end of the test.
 struct Group {
@@ -121,13 +121,7 @@ fn turnover(
 #[test]
 fn what_lives_on_glibc_lives_on_hakmem() {
     const MIB: u64 = 1 << 20;
-    let program = scratch("memory_cgroup").join("turnover");
-    let mut compiler = command("cc");
-    compiler
-        .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
-        .arg(&program)
-        .arg(root().join("c_tests/turnover.c"));
-    run(&mut compiler).must_succeed();
+    let program = compiled("turnover", &scratch("memory_cgroup"));
 
     let peak = match turnover(&program, "unlimited", 4096 * MIB, None) {
         Ok((outcome, peak)) => {
@@ -165,13 +159,7 @@ fn what_lives_on_glibc_lives_on_hakmem() {
 fn huge_pages_that_come_unasked_are_refused() {
     const ENABLED: &CStr = c"/sys/kernel/mm/transparent_hugepage/enabled";
     let folder = scratch("memory_unasked");
-    let (program, always) = (folder.join("huge_pages"), folder.join("always"));
-    let mut compiler = command("cc");
-    compiler
-        .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
-        .arg(&program)
-        .arg(root().join("c_tests/huge_pages.c"));
-    run(&mut compiler).must_succeed();
+    let (program, always) = (compiled("huge_pages", &folder), folder.join("always"));
     fs::write(&always, "[always] madvise never\n").expect("the folder is ours");
     let always = CString::new(always.as_os_str().as_bytes()).expect("no NUL in a path");
     let seen_as_always = |command: &mut Command| {

@@ -28,6 +28,19 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
+/// The program of that name in `c_tests/`, compiled into `folder`.
+#[track_caller]
+pub(crate) fn compiled(name: &str, folder: &Path) -> PathBuf {
+    let program = folder.join(name);
+    let mut compiler = command("cc");
+    compiler
+        .args(["-std=gnu17", "-O2", "-g", "-pthread", "-o"])
+        .arg(&program)
+        .arg(root().join("c_tests").join(name).with_extension("c"));
+    run(&mut compiler).must_succeed();
+    program
+}
+
 /// The release build of `libhakmem.a`, up to date, or the one beside `HAKMEM_TEST_LIBRARY`.
 pub(crate) fn static_library() -> PathBuf {
     library().with_extension("a")
