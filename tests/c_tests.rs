@@ -224,8 +224,8 @@ programs! {
         realloc_contents remote_free small_stack soak sparse_maps start_and_exit statistics stress
         thread_churn thread_exit thread_local_objects trim_and_options turnover usable_size zero_and_null;
     hakmem:
-        exit_in_handler extensions foreign_pointers fork_bare fork_signal fork_steps fork_visit hak_api huge_pages knobs
-        large_heap
+        exit_in_handler extensions foreign_pointers fork_bare fork_inherits fork_signal fork_steps fork_visit hak_api huge_pages
+        knobs large_heap
         learning many_large memory_returns others_free report_unread resident_heap;
 }
 

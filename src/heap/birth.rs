@@ -55,6 +55,13 @@ const BESIDE: usize = 64;
 static KEY: AtomicU32 = AtomicU32::new(0);
 const NO_KEY: u32 = u32::MAX;
 
+/// Counts the forks between the first process and this one, but for those after which no thread was taken to have vanished.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+/// Of a heap that is no one thread's, or of a thread that is ending: nobody vanishes with it.
+const ANY_PROCESS: u32 = 0;
+/// Of a heap that nobody has any more.
+const NO_PROCESS: u32 = u32::MAX;
+
 /// Heaps of the parent process: of those with a number up to this, only the forking thread's is used, and those that were
 /// free if it was about to take one.
 static INHERITED: AtomicU32 = AtomicU32::new(0);
@@ -71,8 +78,45 @@ fn by_number(number: u32) -> Option<&'static Heap> {
     unsafe { (&(*chunk))[number as usize % CHUNK].load(Acquire).as_ref() }
 }
 
+/// The queue of a heap that somebody has, or will have.
 fn queue_of(number: u32) -> Option<&'static Queue> {
-    Some(&by_number(number)?.queue)
+    let heap = by_number(number)?;
+    (!heap.is_stray()).then_some(&heap.queue)
+}
+
+/// Whether any thread may have vanished: this is the child of a fork.
+#[inline(always)]
+pub(super) fn has_strays() -> bool {
+    PROCESS.load(Relaxed) != 0
+}
+
+/// Whether the heap with a number was that of a thread which vanished in a fork.
+pub(crate) fn is_stray(number: u32) -> bool {
+    by_number(number).is_some_and(Heap::is_stray)
+}
+
+/// What [`Heap::process`] is of the heap of a thread of this process.
+fn this_process() -> u32 {
+    PROCESS.load(Relaxed) + 1
+}
+
+impl Heap {
+    fn is_stray(&self) -> bool {
+        let process = self.process.load(Relaxed);
+        process != ANY_PROCESS && process != this_process()
+    }
+
+    /// The calling thread has it, which its thread-local word says by now: if a signal handler forks here, so does the child.
+    fn name_process(&self) {
+        loop {
+            let process = this_process();
+            self.process.store(process, Relaxed);
+            // Or it was stored in a child of the process that it was read in.
+            if process == this_process() {
+                return;
+            }
+        }
+    }
 }
 
 /// Whether no thread is between setting remote bits and the end of telling the owner.
@@ -140,6 +184,7 @@ pub(super) fn take() -> Option<*mut Heap> {
     huge::HEAPS.store(registry.taken as usize, Relaxed);
     // SAFETY: it is this thread's now.
     unsafe {
+        (*heap).process.store(ANY_PROCESS, Relaxed);
         (*heap).queue.open();
     }
     Some(heap)
@@ -206,6 +251,8 @@ fn first(now: *mut Heap) -> Option<*mut Heap> {
     let key = key()?;
     let heap = take()?;
     tls::set_heap(heap);
+    // SAFETY: the heap is this thread's.
+    unsafe { (*heap).name_process() };
     // SAFETY: the key is ours. For a key of 32 or more this may call calloc, which finds the heap, and sets errno if
     // memory is short: what it fails in is not what the program asked for.
     let set = unsafe {
@@ -239,6 +286,8 @@ pub(super) unsafe fn retire(heap: *mut Heap) {
     unsafe {
         large::retire(&(*heap).large);
         tls::set_heap(&raw const GONE);
+        // From here on a child does not name it anew.
+        (*heap).process.store(ANY_PROCESS, Relaxed);
         empty(&mut *heap);
         let mut registry = REGISTRY.lock();
         // A child that a signal handler forked here has not counted it.
@@ -368,7 +417,7 @@ fn free_beside() -> usize {
         }
     };
     let mut bytes = large::earned_bytes();
-    // What vanished threads of the parent process hold nobody can take.
+    // What vanished threads of the parent process hold nobody can take as it is.
     let inherited = INHERITED.load(Relaxed);
     let mine = tls::heap();
     // SAFETY: a real heap that the thread-local word names is this thread's.
@@ -414,8 +463,8 @@ pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
 
 /// What the child of a fork does before it takes its first lock, by the thread that forked: locks that
 /// vanished threads held are free again, and what they guarded is made whole, or forgotten where it may
-/// be half-changed. The heaps of vanished threads stay as they were: what they hold is not reused, and
-/// blocks in their slabs can be freed. The calling thread may be inside the allocator, interrupted by the
+/// be half-changed. The heaps of vanished threads stay as they were: what they hold is not reused. Blocks in their slabs
+/// can be freed, and then the slab is an orphan. The calling thread may be inside the allocator, interrupted by the
 /// signal handler that forked, but not between two words that belong together, except under a lock.
 pub(crate) fn new_process() {
     let mine = tls::heap();
@@ -423,13 +472,30 @@ pub(crate) fn new_process() {
     // taken here. The heap is this thread's.
     unsafe {
         let front = Heap::is_real(mine).then(|| &(*mine).large);
+        // Another thread, which the child made before it took a lock, does not know what the one that forked has.
+        if os::is_first_thread() {
+            if front.is_some() {
+                (*mine).process.store(ANY_PROCESS, Relaxed);
+            }
+            PROCESS.fetch_add(1, Relaxed);
+            // A signal handler may have been the first to take a block.
+            let mine = tls::heap();
+            if Heap::is_real(mine) {
+                (*mine).name_process();
+            }
+        }
         meta::after_fork();
         REGISTRY.recover(|registry| {
             // The list may be half-linked. Numbers are given under the lock before they are used.
             registry.free = null_mut();
             registry.count += 1;
         });
-        SHARED.recover(|shared| shared.0 = null_mut());
+        SHARED.recover(|shared| {
+            if let Some(heap) = shared.0.as_ref() {
+                heap.process.store(NO_PROCESS, Relaxed);
+            }
+            shared.0 = null_mut();
+        });
         // Those that were free are not taken again, for who looks at all heaps looks at those with higher numbers.
         if !REGISTRY.is_mine() {
             (*REGISTRY.value()).free = null_mut();
@@ -457,6 +523,9 @@ pub(crate) fn new_process() {
         if !core::ptr::eq(heap, mine) && flight.load(Relaxed) != 0 {
             flight.store(0, Relaxed);
         }
+        if heap.is_stray() {
+            heap.queue.forsake(heap.id, flight);
+        }
     });
 }
 
@@ -469,6 +538,23 @@ const _: () = {
         class += 1;
     }
 };
+
+/// Makes the heap what that of a vanished thread is in the child of a fork, for models.
+///
+/// # Safety
+/// It is a heap.
+#[cfg(all(test, loom))]
+pub(super) unsafe fn vanish(heap: *mut Heap) {
+    // SAFETY: the caller's.
+    unsafe { (*heap).process.store(this_process(), Relaxed) };
+    PROCESS.fetch_add(1, Relaxed);
+}
+
+/// This is no child of a fork, for models.
+#[cfg(all(test, loom))]
+pub(super) fn nobody_vanished() {
+    PROCESS.store(0, Relaxed);
+}
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -688,11 +688,7 @@ unsafe fn free_remote_slow(block: *mut u8, info: &ClassInfo, word: *const Atomic
             return;
         }
         let _flight = remote::Flight::start(&HEAPLESS);
-        match remote::deliver(slab, word, 1 << bit) {
-            Ok(false) => {}
-            Ok(true) => orphans::look_at(slab),
-            Err(found) => report(found),
-        }
+        orphans::deliver(slab, word, 1 << bit);
     }
 }
 

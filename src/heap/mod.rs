@@ -2,7 +2,8 @@
 //! no block is touched.
 //!
 //! Only the owning thread uses a heap, but for [`Heap::queue`], to which others push, the
-//! counters, which reports read, and what its front offers, which others take if the thread sleeps.
+//! counters, which reports read, the process that it belongs to, and what its front offers, which others take if the thread
+//! sleeps.
 //! Heaps are recycled, never unmapped: their numbers stand in the slab map, and other threads may look
 //! at their queues at any time.
 
@@ -17,12 +18,13 @@ mod refill;
 pub(crate) mod tls;
 
 pub(crate) use birth::{
-    check_accounts, current, each_heap, guarded, new_process, owner, set_aside, shared,
+    check_accounts, current, each_heap, guarded, is_stray, new_process, owner, set_aside, shared,
     shared_if_made,
 };
 pub(crate) use flush::{free_remote, is_mine};
 
 use core::ptr::null_mut;
+use core::sync::atomic::AtomicU32;
 
 use crate::base::{CLASSES, Class, N_CLASSES};
 use crate::large;
@@ -121,7 +123,8 @@ pub(crate) struct Counts {
 /// * `tops[c]` points into a magazine of this heap, or is [`magazine::dummy`].
 /// * `tag` is `id << 8`: the slab map's entry of a slab of mine, XOR `tag`, is its class.
 /// * `window` is some window of the slab map, or one that no address lies in.
-/// * A slab is in `partial` or `full` of its class exactly if the slab map names this heap.
+/// * A slab is in `partial` or `full` of its class exactly if the slab map names this heap, unless its thread has vanished
+///   in a fork.
 #[repr(C)]
 pub(crate) struct Heap {
     tag: usize,
@@ -132,6 +135,8 @@ pub(crate) struct Heap {
     /// Slabs that other threads freed into.
     pub(crate) queue: Queue,
     next: *mut Heap,
+    /// In which process a thread has it; see [`birth::is_stray`].
+    process: AtomicU32,
     /// Its blocks are guarded: their slabs say so in the slab map, and start out zero.
     sealed: bool,
     /// An orphan was this heap's for a moment, lately; see [`Heap::send_on`].
@@ -216,6 +221,7 @@ const fn nobody() -> Heap {
         tops: [magazine::dummy(); N_CLASSES],
         queue: Queue::closed(),
         next: null_mut(),
+        process: AtomicU32::new(0),
         sealed: false,
         had_orphan: false,
         used: 0,

@@ -144,6 +144,25 @@ impl Owner {
         }
     }
 
+    /// Is what the heap of a vanished thread is in the child of a fork; its magazine is empty.
+    fn vanish(self) {
+        // SAFETY: nobody else has the heap yet.
+        unsafe { birth::vanish(self.0) };
+    }
+
+    /// The model ends: the heap is one again that nobody ever had.
+    fn come_back(self) {
+        // SAFETY: nobody has the heap.
+        unsafe {
+            let heap = &mut *self.0;
+            assert!(heap.queue.is_empty(), "a vanished thread is told");
+            heap.slab_bytes = 0;
+            heap.classes[class().number()] = super::ClassState::new();
+        }
+        birth::nobody_vanished();
+        self.retire();
+    }
+
     /// The thread ends.
     fn retire(self) {
         // SAFETY: the heap was this thread's.
@@ -455,5 +474,33 @@ fn what_waits_for_a_heap_that_ends_is_sent_on() {
         nothing_waits(&blocks);
         heir.retire();
         other.retire();
+    });
+}
+
+#[test]
+fn the_last_frees_into_a_vanished_threads_slab_meet() {
+    check(PREEMPTIONS, || {
+        let owner = Owner::take();
+        let blocks = owner.blocks(2);
+        owner.vanish();
+        join_and_retire([start_frees(&blocks[..1]), start_frees(&blocks[1..])]);
+        owner.come_back();
+    });
+}
+
+#[test]
+fn frees_into_a_vanished_threads_slab_meet_its_adoption() {
+    check(PREEMPTIONS, || {
+        let owner = Owner::take();
+        let blocks = owner.blocks(2);
+        owner.vanish();
+        let frees = [start_frees(&blocks[..1]), start_frees(&blocks[1..])];
+        let heir = Owner::take();
+        heir.refill();
+        join_and_retire(frees);
+        heir.drain(&blocks);
+        nothing_waits(&blocks);
+        heir.retire();
+        owner.come_back();
     });
 }

@@ -1,5 +1,5 @@
 //! Slabs whose thread is gone, by class, until another heap adopts them or their last block comes
-//! back.
+//! back. In the child of a fork those of vanished threads join them when somebody frees into them.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{
@@ -7,15 +7,18 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, SeqCst},
 };
 
-use super::{Heap, flush::RUN_MIN, refill::report, tls};
+use super::{Heap, birth, flush::RUN_MIN, refill::report, tls};
 use crate::base::{Class, N_CLASSES, PAGE, knobs};
-use crate::slab::{self, Found, Slab, State, remote::ORPHAN};
+use crate::slab::{
+    self, Found, Slab, State,
+    remote::{self, ORPHAN},
+};
 use crate::space::map::{self, Entry, Kind};
 use crate::space::{
     pool,
     warm::{self, SLACK},
 };
-use crate::sync::primitive::{AtomicU32, ShortLock, fence};
+use crate::sync::primitive::{AtomicU32, AtomicU64, ShortGuard, ShortLock, fence};
 
 /// Orphans of a class. While nobody holds the lock, the slabs in the list are those that the slab map
 /// calls orphans, and those in state `Orphan`. Those that may have something to give come first.
@@ -150,8 +153,15 @@ unsafe fn is_empty(slab: *mut Slab) -> Result<bool, Found> {
 /// # Safety
 /// The calling thread owns it, and it is in no list.
 pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
-    let number = class.number();
-    let mut list = LISTS[number].lock();
+    // SAFETY: the caller's.
+    unsafe { add(LISTS[class.number()].lock(), slab, class) };
+}
+
+/// Makes a slab an orphan, or gives it back if it is empty.
+///
+/// # Safety
+/// Nobody else uses it without the lock of its class's list, which is `list`, and it is in no list that anybody looks at.
+unsafe fn add(mut list: ShortGuard<'_, List>, slab: *mut Slab, class: Class) {
     // SAFETY: the caller's. Under the lock, so that `look_at` finds it in the list or not an orphan.
     unsafe {
         name(slab, class, Entry::slab(ORPHAN, class));
@@ -159,7 +169,7 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
         fence(SeqCst);
         match is_empty(slab) {
             Ok(false) => {
-                LENGTHS[number].fetch_add(1, Relaxed);
+                LENGTHS[class.number()].fetch_add(1, Relaxed);
                 list.push(slab);
             }
             Ok(true) => {
@@ -173,6 +183,50 @@ pub(super) unsafe fn abandon(slab: *mut Slab, class: Class) {
             }
         }
     }
+}
+
+/// Sends the blocks of `mask` in `word`, a remote word of another heap's slab, on their way, and sees to the slab if that has
+/// no thread.
+///
+/// # Safety
+/// As for [`remote::deliver`]; the delivery is counted.
+pub(super) unsafe fn deliver(slab: *mut Slab, word: *const AtomicU64, mask: u64) {
+    let is_stray = || birth::has_strays() && birth::is_stray(map::lookup(Slab::base(slab)).owner());
+    let was_stray = is_stray();
+    // SAFETY: the caller's.
+    match unsafe { remote::deliver(slab, word, mask) } {
+        // By now it may be anybody's, or a signal handler may have forked.
+        Ok(_) if was_stray || is_stray() => inherit(slab),
+        Ok(true) => look_at(slab),
+        Ok(false) => {}
+        Err(found) => report(found),
+    }
+}
+
+/// In the child of a fork: makes the slab, into which the calling thread has just freed, an orphan if it is a vanished
+/// thread's. That one may have been doing anything with it: a block that it was taking or taking back may be in use for
+/// ever, and the counts may be wrong. A block that anybody has is in none of its words.
+fn inherit(slab: *mut Slab) {
+    let stray = map::lookup(Slab::base(slab));
+    if let Kind::Slab(class) = stray.kind()
+        && birth::is_stray(stray.owner())
+        && Slab::around(Slab::base(slab), class.info()) == slab
+    {
+        let list = LISTS[class.number()].lock();
+        // No slab is named by a vanished heap that was not before: so this is the slab that it was. Again, for this may have
+        // waited for the thread that forked to say which heap is its own.
+        if map::lookup(Slab::base(slab)) == stray && birth::is_stray(stray.owner()) {
+            // SAFETY: the caller's delivery is still counted, so the header stays. Its owner is gone, and who else inherits
+            // it does so under the lock.
+            unsafe {
+                slab::recount(slab);
+                add(list, slab, class);
+            }
+            return;
+        }
+    }
+    // Another thread did that, and may not have seen what this one freed.
+    look_at(slab);
 }
 
 /// Takes an orphan that has something to give for the heap numbered `owner`, which must look at its

@@ -3,8 +3,7 @@
 //! Three terms, all measured: page faults on memory that had been given back (their number, times what
 //! a fault has been timed to cost here), the time in calls that gave memory back, and the rent of
 //! memory that was kept free. The rent has a price, which is the one thing that cannot be measured:
-//! how much processor time a byte is worth to who runs the program. Who wants a program to be both
-//! faster and smaller wants one per cent of the one about as much as one per cent of the other.
+//! how much processor time a byte is worth to who runs the program.
 
 use crate::base::PAGE;
 

@@ -14,7 +14,7 @@ use crate::heap::{self, Heap};
 use crate::large::{self, FrontCounts};
 use crate::os;
 use crate::slab::{self, Slab, State};
-use crate::space::{meta, pool, warm};
+use crate::space::{map, meta, pool, warm};
 
 /// The process as it is now.
 #[must_use]
@@ -261,9 +261,11 @@ impl Small {
 }
 
 /// Blocks that other threads have freed into the slab and nobody has taken yet. While the owner is
-/// not told of any there are none; the owner of an orphan is nobody, so there may be.
+/// not told of any there are none; the owner of an orphan is nobody, and that of a slab may have vanished in a fork, so there
+/// may be.
 fn waiting_blocks(slab: *mut Slab, class: Class, orphan: bool) -> usize {
-    if !orphan && Slab::notice(slab).pending.load(Relaxed) == 0 {
+    let is_told = || Slab::notice(slab).pending.load(Relaxed) != 0;
+    if !orphan && !is_told() && !heap::is_stray(map::lookup(Slab::base(slab)).owner()) {
         return 0;
     }
     let words = Slab::remote(slab, class.info());

@@ -646,6 +646,12 @@ pub(crate) fn process_id() -> u32 {
     unsafe { sys::call3(libc::SYS_getpid, 0, 0, 0) as u32 }
 }
 
+/// Whether the calling thread is the process's first: in the child of a fork, the one that forked.
+pub(crate) fn is_first_thread() -> bool {
+    // SAFETY: no arguments.
+    unsafe { sys::call3(libc::SYS_gettid, 0, 0, 0) as u32 == process_id() }
+}
+
 /// Ends the process as abort() does, without libc's locks: by SIGABRT, which the program may handle, but not survive.
 pub(crate) fn abort() -> ! {
     /// As the kernel has it: handler, flags, restorer, mask. All zero is the default action.

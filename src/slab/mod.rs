@@ -353,10 +353,10 @@ pub(crate) unsafe fn drain(slab: *mut Slab) -> Result<usize, Found> {
     }
 }
 
-/// Makes the counts say what the bitmap says: a vanished thread may have been taking blocks back.
+/// Makes the counts say what the bitmaps say: a vanished thread may have been in the middle of a change.
 ///
 /// # Safety
-/// The caller's thread owns the slab.
+/// The caller's thread owns the slab, or has the lock of its class's orphans, and nobody owns it.
 pub(crate) unsafe fn recount(slab: *mut Slab) {
     // SAFETY: the caller's.
     unsafe {
@@ -368,6 +368,12 @@ pub(crate) unsafe fn recount(slab: *mut Slab) {
             (*slab).summary |= u64::from(bits != 0) << w;
             (*slab).free += bits.count_ones();
         }
+        let used = (*slab).watermark as usize * info(slab).size as usize;
+        let cold = |page: &usize| {
+            let (of, bit) = (slab.add(page / SLOT_PAGES), 1 << (page % SLOT_PAGES));
+            (*of).resident & bit == 0
+        };
+        (*slab).holes = (0..used / PAGE).filter(cold).count() as u32;
     }
 }
 

@@ -9,7 +9,8 @@
 //! * A bit is set before `pending` is looked at, and the owner clears `pending` before it looks at
 //!   the words, all sequentially consistent: whoever sees `pending` set can rely on a look to come.
 //! * Who adopts a slab writes its name into the map before it looks at the words; who finds an
-//!   orphan clears `pending` before it reads the map again. So one of them sees the other.
+//!   orphan, or in the child of a fork the slab of a vanished thread, clears `pending` before it reads the map again. So
+//!   one of them sees the other.
 //! * A slab that reaches a heap that does not own it any more is sent on.
 
 use core::ptr::null_mut;
@@ -30,6 +31,8 @@ const CLOSED: *mut Slab = core::ptr::dangling_mut::<Slab>();
 /// as a whole, so no node can come back under a pusher's hand (no ABA).
 pub(crate) struct Queue {
     head: AtomicPtr<Slab>,
+    /// Those that the owner has taken and not come to yet: if it vanishes in a fork, the child finds them here.
+    taken: core::sync::atomic::AtomicPtr<Slab>,
 }
 
 impl Queue {
@@ -37,6 +40,7 @@ impl Queue {
     pub(crate) const fn closed() -> Self {
         Self {
             head: AtomicPtr::new(CLOSED),
+            taken: core::sync::atomic::AtomicPtr::new(null_mut()),
         }
     }
 
@@ -78,18 +82,36 @@ impl Queue {
     /// others are sent on. Bits set before `own` is called are there for it to drain. `flight` is
     /// the heap's count of deliveries under way.
     pub(crate) fn drain(&self, owner: u32, flight: &AtomicU32, own: impl FnMut(*mut Slab)) {
-        Self::walk(self.take(null_mut()), owner, flight, own);
+        self.walk(self.take(null_mut()), owner, flight, own);
     }
 
     /// As [`Queue::drain`], and accepts nothing from then on.
     pub(crate) fn close(&self, owner: u32, flight: &AtomicU32, own: impl FnMut(*mut Slab)) {
-        Self::walk(self.take(CLOSED), owner, flight, own);
+        self.walk(self.take(CLOSED), owner, flight, own);
     }
 
-    fn walk(mut slab: *mut Slab, owner: u32, flight: &AtomicU32, mut own: impl FnMut(*mut Slab)) {
+    /// In the child of a fork, of the heap numbered `owner`, whose thread has vanished: nobody is to be told any more of what
+    /// was freed into its slabs. It stays there until somebody frees into them again. Slabs of others are sent on.
+    pub(crate) fn forsake(&self, owner: u32, flight: &AtomicU32) {
+        let taken = self.taken.load(Relaxed);
+        if !taken.is_null() || !self.is_empty() {
+            self.walk(taken, owner, flight, |_| {});
+            self.walk(self.take(null_mut()), owner, flight, |_| {});
+        }
+    }
+
+    fn walk(
+        &self,
+        mut slab: *mut Slab,
+        owner: u32,
+        flight: &AtomicU32,
+        mut own: impl FnMut(*mut Slab),
+    ) {
         while !slab.is_null() {
             let notice = Slab::notice(slab);
             let next = notice.next.load(Relaxed);
+            // Before `pending` is cleared: then the slab may be in another queue.
+            self.taken.store(next, Relaxed);
             // While `pending` is set, the slab's SuperSlab stays; from then on, the flight sees to it
             // as long as this thread does not own the slab.
             // ORDERING: Relaxed: the store below releases it to who sees `pending` cleared.
@@ -111,7 +133,8 @@ impl Queue {
     }
 }
 
-/// Finds the queue of the heap with a number; set once, by `heap`, which layers above.
+/// Finds the queue of the heap with a number, if it has one, or will have one again, to look at it; set once, by `heap`,
+/// which layers above.
 pub(crate) type Finder = fn(u32) -> Option<&'static Queue>;
 // SAFETY: a type of function pointers.
 static FINDER: Hook<Finder> = unsafe { Hook::unset() };

@@ -97,7 +97,8 @@ const _: () = assert!(size_of::<Slab>() == 64);
 /// # Invariants
 /// `pending` is 1 from the moment that one thread has taken it on itself to tell the owner, until
 /// the owner has taken the slab from its queue (or nobody needs to be told). Only who changed it
-/// from 0 to 1, and after a successful push the owner of the queue, may write `next` or set it back.
+/// from 0 to 1, and after a successful push the owner of the queue, may write `next` or set it back; for an owner that has
+/// vanished the child of a fork does, before anybody else may.
 #[repr(C)]
 pub(crate) struct Notice {
     /// See the invariants.

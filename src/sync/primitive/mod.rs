@@ -7,7 +7,7 @@
 #[cfg(not(all(test, loom)))]
 mod real {
     pub(crate) use crate::os::{futex_wait, futex_wake, map, yield_now};
-    pub(crate) use crate::sync::short::ShortLock;
+    pub(crate) use crate::sync::short::{ShortGuard, ShortLock};
     pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 }
 #[cfg(not(all(test, loom)))]

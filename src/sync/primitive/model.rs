@@ -7,7 +7,8 @@
 //!
 //! loom knows no single order of sequentially consistent accesses, only of fences. What the code
 //! relies on beyond release and acquire is what x86-64, the only target, gives: a sequentially
-//! consistent store or read-modify-write is a full barrier. So they are fences here, too.
+//! consistent store or read-modify-write is a full barrier. So they are fences here, too; and such a store is an exchange
+//! there, so it is one here: loom would let a thread read what another one's exchange wrote before its own plain store.
 
 #![expect(dead_code, reason = "each kind of word has the same operations")]
 
@@ -239,10 +240,14 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 match self.word() {
+                    Some(word) if order == SeqCst => {
+                        let before: $value = barriers(order, || $from(word.swap($to(value), order)));
+                        note("store", self.at(), (value, before));
+                    }
                     Some(word) => {
- note("store", self.at(), value);
- barriers(order, || word.store($to(value), order));
-}
+                        note("store", self.at(), value);
+                        word.store($to(value), order);
+                    }
                     None => self.0.store(value, order),
                 }
             }
