@@ -2,7 +2,7 @@
  * Child processes free what the threads of their parent allocated, which are not there any more, on several threads at
  * once, and use that memory again. Half of it had been freed before the fork, and its owners had not seen that. In a
  * child of such a child, too. In a child without handlers the first thread to take a lock of the library's is not the one
- * that forked.
+ * that forked, if the C library starts threads with blocks that are at hand.
  */
 #include "life.h"
 
@@ -92,7 +92,7 @@ static void hear_of_frees(void)
 {
     size_t before, waiting;
     furnish(&again[0], 11, 4 * MIB);
-    /* In orphans: nobody is told of those. */
+    /* What waits now is in orphans, whose owner is nobody. */
     before = number("waiting_blocks");
     join_thread(start_thread(free_again, NULL));
     furnish(&again[0], 12, 4 * MIB);
@@ -196,6 +196,9 @@ static void fork_bare(void)
     furnish(&again[0], 8, MIB);
     pthread_barrier_init(&filled, NULL, 2);
     pthread_barrier_init(&ended, NULL, 2);
+    /* At hand for who starts a thread. */
+    for (k = 16; k <= 1024; k += 16)
+        free(launder(malloc(k)));
     child = _Fork();
     CHECK(child >= 0, "_Fork");
     if (child == 0) {

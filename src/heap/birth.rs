@@ -57,9 +57,10 @@ const NO_KEY: u32 = u32::MAX;
 
 /// Counts the forks between the first process and this one, but for those after which no thread was taken to have vanished.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
-/// Of a heap that is no one thread's, or of a thread that is ending: nobody vanishes with it.
+/// [`Heap::process`] of a heap that is free, no one thread's, not named yet, or of a thread that is ending: never a stray,
+/// which is what the heap of a thread that vanished is called.
 const ANY_PROCESS: u32 = 0;
-/// Of a heap that nobody has any more.
+/// That of the shared heap, if its holder vanished.
 const NO_PROCESS: u32 = u32::MAX;
 
 /// Heaps of the parent process: of those with a number up to this, only the forking thread's is used, and those that were
@@ -78,13 +79,13 @@ fn by_number(number: u32) -> Option<&'static Heap> {
     unsafe { (&(*chunk))[number as usize % CHUNK].load(Acquire).as_ref() }
 }
 
-/// The queue of a heap that somebody has, or will have.
+/// The queue of a heap, unless it is a stray.
 fn queue_of(number: u32) -> Option<&'static Queue> {
     let heap = by_number(number)?;
     (!heap.is_stray()).then_some(&heap.queue)
 }
 
-/// Whether any thread may have vanished: this is the child of a fork.
+/// Whether there may be strays: this is the child of a fork.
 #[inline(always)]
 pub(super) fn has_strays() -> bool {
     PROCESS.load(Relaxed) != 0
@@ -106,12 +107,13 @@ impl Heap {
         process != ANY_PROCESS && process != this_process()
     }
 
-    /// The calling thread has it, which its thread-local word says by now: if a signal handler forks here, so does the child.
+    /// The calling thread has it, as its thread-local word says by now: the child of a signal handler that forks here names it,
+    /// too.
     fn name_process(&self) {
         loop {
             let process = this_process();
             self.process.store(process, Relaxed);
-            // Or it was stored in a child of the process that it was read in.
+            // Otherwise a signal handler forked in between, and this is the child.
             if process == this_process() {
                 return;
             }
@@ -467,22 +469,23 @@ pub(crate) fn each_heap(mut f: impl FnMut(&'static Heap)) {
 /// can be freed, and then the slab is an orphan. The calling thread may be inside the allocator, interrupted by the
 /// signal handler that forked, but not between two words that belong together, except under a lock.
 pub(crate) fn new_process() {
+    // Another thread, which the child made before it took a lock, does not know what the one that forked has.
+    let knows = os::is_first_thread();
+    if knows {
+        // SAFETY: a real heap that the thread-local word names is this thread's.
+        if let Some(mine) = unsafe { tls::heap().as_ref() }.filter(|heap| Heap::is_real(*heap)) {
+            mine.process.store(ANY_PROCESS, Relaxed);
+        }
+        PROCESS.fetch_add(1, Relaxed);
+    }
+    // A handler that interrupted this and forked may have taken one in its child, which this is now.
     let mine = tls::heap();
     // SAFETY: the child of a fork has one thread, or others that wait for this to end; no lock is
     // taken here. The heap is this thread's.
     unsafe {
         let front = Heap::is_real(mine).then(|| &(*mine).large);
-        // Another thread, which the child made before it took a lock, does not know what the one that forked has.
-        if os::is_first_thread() {
-            if front.is_some() {
-                (*mine).process.store(ANY_PROCESS, Relaxed);
-            }
-            PROCESS.fetch_add(1, Relaxed);
-            // A signal handler may have been the first to take a block.
-            let mine = tls::heap();
-            if Heap::is_real(mine) {
-                (*mine).name_process();
-            }
+        if knows && front.is_some() {
+            (*mine).name_process();
         }
         meta::after_fork();
         REGISTRY.recover(|registry| {

@@ -135,7 +135,7 @@ pub(crate) struct Heap {
     /// Slabs that other threads freed into.
     pub(crate) queue: Queue,
     next: *mut Heap,
-    /// In which process a thread has it; see [`birth::is_stray`].
+    /// In which process a thread has it: see `ANY_PROCESS` in [`birth`].
     process: AtomicU32,
     /// Its blocks are guarded: their slabs say so in the slab map, and start out zero.
     sealed: bool,

@@ -191,12 +191,12 @@ unsafe fn add(mut list: ShortGuard<'_, List>, slab: *mut Slab, class: Class) {
 /// # Safety
 /// As for [`remote::deliver`]; the delivery is counted.
 pub(super) unsafe fn deliver(slab: *mut Slab, word: *const AtomicU64, mask: u64) {
-    let is_stray = || birth::has_strays() && birth::is_stray(map::lookup(Slab::base(slab)).owner());
-    let was_stray = is_stray();
+    let of_stray = || birth::has_strays() && birth::is_stray(map::lookup(Slab::base(slab)).owner());
+    let was_of_stray = of_stray();
     // SAFETY: the caller's.
     match unsafe { remote::deliver(slab, word, mask) } {
         // By now it may be anybody's, or a signal handler may have forked.
-        Ok(_) if was_stray || is_stray() => inherit(slab),
+        Ok(_) if was_of_stray || of_stray() => orphan(slab),
         Ok(true) => look_at(slab),
         Ok(false) => {}
         Err(found) => report(found),
@@ -205,17 +205,17 @@ pub(super) unsafe fn deliver(slab: *mut Slab, word: *const AtomicU64, mask: u64)
 
 /// In the child of a fork: makes the slab, into which the calling thread has just freed, an orphan if it is a vanished
 /// thread's. That one may have been doing anything with it: a block that it was taking or taking back may be in use for
-/// ever, and the counts may be wrong. A block that anybody has is in none of its words.
-fn inherit(slab: *mut Slab) {
-    let stray = map::lookup(Slab::base(slab));
-    if let Kind::Slab(class) = stray.kind()
-        && birth::is_stray(stray.owner())
+/// ever, and the counts may be wrong. A block in use has no bit in its bitmaps.
+fn orphan(slab: *mut Slab) {
+    let entry = map::lookup(Slab::base(slab));
+    if let Kind::Slab(class) = entry.kind()
+        && birth::is_stray(entry.owner())
         && Slab::around(Slab::base(slab), class.info()) == slab
     {
         let list = LISTS[class.number()].lock();
         // No slab is named by a vanished heap that was not before: so this is the slab that it was. Again, for this may have
         // waited for the thread that forked to say which heap is its own.
-        if map::lookup(Slab::base(slab)) == stray && birth::is_stray(stray.owner()) {
+        if map::lookup(Slab::base(slab)) == entry && birth::is_stray(entry.owner()) {
             // SAFETY: the caller's delivery is still counted, so the header stays. Its owner is gone, and who else inherits
             // it does so under the lock.
             unsafe {

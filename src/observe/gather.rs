@@ -264,8 +264,8 @@ impl Small {
 /// not told of any there are none; the owner of an orphan is nobody, and that of a slab may have vanished in a fork, so there
 /// may be.
 fn waiting_blocks(slab: *mut Slab, class: Class, orphan: bool) -> usize {
-    let is_told = || Slab::notice(slab).pending.load(Relaxed) != 0;
-    if !orphan && !is_told() && !heap::is_stray(map::lookup(Slab::base(slab)).owner()) {
+    let is_pending = || Slab::notice(slab).pending.load(Relaxed) != 0;
+    if !orphan && !is_pending() && !heap::is_stray(map::lookup(Slab::base(slab)).owner()) {
         return 0;
     }
     let words = Slab::remote(slab, class.info());

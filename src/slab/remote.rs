@@ -31,7 +31,8 @@ const CLOSED: *mut Slab = core::ptr::dangling_mut::<Slab>();
 /// as a whole, so no node can come back under a pusher's hand (no ABA).
 pub(crate) struct Queue {
     head: AtomicPtr<Slab>,
-    /// Those that the owner has taken and not come to yet: if it vanishes in a fork, the child finds them here.
+    /// Those that the owner has taken and not come to yet, but for the one that it is at: if it vanishes in a fork, the child
+    /// finds them here.
     taken: core::sync::atomic::AtomicPtr<Slab>,
 }
 
@@ -91,12 +92,23 @@ impl Queue {
     }
 
     /// In the child of a fork, of the heap numbered `owner`, whose thread has vanished: nobody is to be told any more of what
-    /// was freed into its slabs. It stays there until somebody frees into them again. Slabs of others are sent on.
+    /// was freed into its slabs. It stays there until somebody frees into them again. Slabs of others are sent on. A signal
+    /// handler may fork here, and its child does the rest before the interrupted call goes on.
     pub(crate) fn forsake(&self, owner: u32, flight: &AtomicU32) {
-        let taken = self.taken.load(Relaxed);
-        if !taken.is_null() || !self.is_empty() {
-            self.walk(taken, owner, flight, |_| {});
-            self.walk(self.take(null_mut()), owner, flight, |_| {});
+        loop {
+            let slab = self.taken.load(Relaxed);
+            if slab.is_null() {
+                if self.is_empty() {
+                    return;
+                }
+                self.taken.store(self.take(null_mut()), Relaxed);
+                continue;
+            }
+            let next = Slab::notice(slab).next.load(Relaxed);
+            let came = self.taken.compare_exchange(slab, next, Relaxed, Relaxed);
+            if came.is_ok() {
+                Self::clear(slab, owner, flight);
+            }
         }
     }
 
@@ -107,33 +119,38 @@ impl Queue {
         flight: &AtomicU32,
         mut own: impl FnMut(*mut Slab),
     ) {
+        self.taken.store(slab, Relaxed);
         while !slab.is_null() {
-            let notice = Slab::notice(slab);
-            let next = notice.next.load(Relaxed);
+            let next = Slab::notice(slab).next.load(Relaxed);
             // Before `pending` is cleared: then the slab may be in another queue.
             self.taken.store(next, Relaxed);
-            // While `pending` is set, the slab's SuperSlab stays; from then on, the flight sees to it
-            // as long as this thread does not own the slab.
-            // ORDERING: Relaxed: the store below releases it to who sees `pending` cleared.
-            flight.store(1, Relaxed);
-            // ORDERING: SeqCst: the first rule at the head of the file.
-            notice.pending.store(0, SeqCst);
-            fence(SeqCst);
-            let mine = map::lookup(Slab::base(slab)).owner() == owner;
-            if !mine {
-                notify(slab);
-            }
-            // ORDERING: Release: after the last use of the notice. Before `own`, which may unmap.
-            flight.store(0, Release);
-            if mine {
+            if Self::clear(slab, owner, flight) {
                 own(slab);
             }
             slab = next;
         }
     }
+
+    /// Clears `pending` of a slab that was in the queue. Whether it is the heap's; if not, it is sent on.
+    fn clear(slab: *mut Slab, owner: u32, flight: &AtomicU32) -> bool {
+        // While `pending` is set, the slab's SuperSlab stays; from then on, the flight sees to it
+        // as long as this thread does not own the slab.
+        // ORDERING: Relaxed: the store below releases it to who sees `pending` cleared.
+        flight.store(1, Relaxed);
+        // ORDERING: SeqCst: the first rule at the head of the file.
+        Slab::notice(slab).pending.store(0, SeqCst);
+        fence(SeqCst);
+        let mine = map::lookup(Slab::base(slab)).owner() == owner;
+        if !mine {
+            notify(slab);
+        }
+        // ORDERING: Release: after the last use of the notice. Before `own`, which may unmap.
+        flight.store(0, Release);
+        mine
+    }
 }
 
-/// Finds the queue of the heap with a number, if it has one, or will have one again, to look at it; set once, by `heap`,
+/// Finds the queue of the heap with a number, unless its thread has vanished, so that nobody will look; set once, by `heap`,
 /// which layers above.
 pub(crate) type Finder = fn(u32) -> Option<&'static Queue>;
 // SAFETY: a type of function pointers.

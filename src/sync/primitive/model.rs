@@ -8,7 +8,8 @@
 //! loom knows no single order of sequentially consistent accesses, only of fences. What the code
 //! relies on beyond release and acquire is what x86-64, the only target, gives: a sequentially
 //! consistent store or read-modify-write is a full barrier. So they are fences here, too; and such a store is an exchange
-//! there, so it is one here: loom would let a thread read what another one's exchange wrote before its own plain store.
+//! there, so it is one here: after its own plain store loom would let a thread read an older value that another one's
+//! exchange wrote. It acquires then, too, so that models do not show that an acquire is missing there.
 
 #![expect(dead_code, reason = "each kind of word has the same operations")]
 
