@@ -52,6 +52,14 @@ static void check_and_free(unsigned char **block)
     *block = NULL;
 }
 
+/* Every `step`th block. */
+static void clear(struct estate *estate, size_t step)
+{
+    size_t k;
+    for (k = 0; k < estate->count; k += step)
+        check_and_free(&estate->blocks[k]);
+}
+
 /* Every so many of all blocks of owners that are gone, so that those who free meet in each slab. */
 static void *free_some(void *argument)
 {
@@ -81,9 +89,7 @@ static void on_all(void *(*run)(void *))
 
 static void *free_again(void *unused)
 {
-    size_t k;
-    for (k = 0; k < again[0].count; k++)
-        check_and_free(&again[0].blocks[k]);
+    clear(&again[0], 1);
     return unused;
 }
 
@@ -103,7 +109,7 @@ static void hear_of_frees(void)
 
 static void live_as_child(void)
 {
-    size_t all = resident_kib(), less, more, i, k;
+    size_t all = resident_kib(), less, more, i;
     on_all(free_some);
     malloc_trim(0);
     /* Some kernels settle their counters lazily. */
@@ -115,8 +121,7 @@ static void live_as_child(void)
     CHECK(more < all + all / 8, "%zu KiB were resident, and %zu when as much was taken again", all, more);
     number("small_live_blocks");
     for (i = 0; i < FREEING; i++)
-        for (k = 0; k < again[i].count; k++)
-            check_and_free(&again[i].blocks[k]);
+        clear(&again[i], 1);
     hear_of_frees();
     life();
     end_of_life();
@@ -126,9 +131,7 @@ static void live_as_child(void)
 /* In a child: threads take over, and are gone in the next one. */
 static void *become_owner(void *argument)
 {
-    size_t self = (size_t)(uintptr_t)argument, i;
-    for (i = 0; i < estates[self].count; i++)
-        check_and_free(&estates[self].blocks[i]);
+    clear(&estates[(size_t)(uintptr_t)argument], 1);
     return own(argument);
 }
 
@@ -148,7 +151,7 @@ static void run_as_child(void (*live)(void))
 static void with_owners(void *(*run)(void *), void (*then)(void))
 {
     pthread_t owners[OWNERS];
-    size_t i, k;
+    size_t i;
     pthread_barrier_init(&filled, NULL, OWNERS + 1);
     pthread_barrier_init(&ended, NULL, OWNERS + 1);
     for (i = 0; i < OWNERS; i++)
@@ -156,8 +159,7 @@ static void with_owners(void *(*run)(void *), void (*then)(void))
     pthread_barrier_wait(&filled);
     /* Their owners, who sleep, are told of these, and do not look. */
     for (i = 0; i < OWNERS; i++)
-        for (k = 0; k < estates[i].count; k += 2)
-            check_and_free(&estates[i].blocks[k]);
+        clear(&estates[i], 2);
     then();
     pthread_barrier_wait(&ended);
     for (i = 0; i < OWNERS; i++)
@@ -178,9 +180,7 @@ static void live_with_owners(void)
 /* Frees every other block of the thread that forked, and takes as many. */
 static void *live_beside(void *unused)
 {
-    size_t k;
-    for (k = 0; k < again[0].count; k += 2)
-        check_and_free(&again[0].blocks[k]);
+    clear(&again[0], 2);
     furnish(&again[1], 7, MIB);
     pthread_barrier_wait(&filled);
     pthread_barrier_wait(&ended);
@@ -210,17 +210,14 @@ static void fork_bare(void)
         furnish(&estates[0], 10, MIB);
         number("small_live_blocks");
         for (i = 0; i < FREEING; i++)
-            for (k = 0; k < again[i].count; k++)
-                check_and_free(&again[i].blocks[k]);
-        for (k = 0; k < estates[0].count; k++)
-            check_and_free(&estates[0].blocks[k]);
+            clear(&again[i], 1);
+        clear(&estates[0], 1);
         number("small_live_blocks");
         exit(33);
     }
     status = wait_for(child);
     CHECK(status == 33, "a bare child ended with %d", status);
-    for (k = 0; k < again[0].count; k++)
-        check_and_free(&again[0].blocks[k]);
+    clear(&again[0], 1);
 }
 
 static void fork_twice(void)

@@ -386,13 +386,29 @@ fn frees_meet_a_trim_of_their_orphan() {
     });
 }
 
+/// Two threads free the last blocks of a slab that nobody owns.
+fn last_frees(blocks: &[Block]) -> [thread::JoinHandle<Owner>; 2] {
+    [start_frees(&blocks[..1]), start_frees(&blocks[1..])]
+}
+
+/// Meanwhile another one adopts it.
+fn last_frees_and_adoption(blocks: &[Block]) {
+    let frees = last_frees(blocks);
+    let heir = Owner::take();
+    heir.refill();
+    join_and_retire(frees);
+    heir.drain(blocks);
+    nothing_waits(blocks);
+    heir.retire();
+}
+
 #[test]
 fn the_last_frees_of_an_orphan_meet() {
     check(PREEMPTIONS, || {
         let owner = Owner::take();
         let blocks = owner.blocks(2);
         owner.retire();
-        join_and_retire([start_frees(&blocks[..1]), start_frees(&blocks[1..])]);
+        join_and_retire(last_frees(&blocks));
     });
 }
 
@@ -402,13 +418,7 @@ fn the_last_frees_of_an_orphan_meet_its_adoption() {
         let owner = Owner::take();
         let blocks = owner.blocks(2);
         owner.retire();
-        let frees = [start_frees(&blocks[..1]), start_frees(&blocks[1..])];
-        let heir = Owner::take();
-        heir.refill();
-        join_and_retire(frees);
-        heir.drain(&blocks);
-        nothing_waits(&blocks);
-        heir.retire();
+        last_frees_and_adoption(&blocks);
     });
 }
 
@@ -483,7 +493,7 @@ fn the_last_frees_into_a_vanished_threads_slab_meet() {
         let owner = Owner::take();
         let blocks = owner.blocks(2);
         owner.vanish();
-        join_and_retire([start_frees(&blocks[..1]), start_frees(&blocks[1..])]);
+        join_and_retire(last_frees(&blocks));
         owner.come_back();
     });
 }
@@ -494,13 +504,7 @@ fn frees_into_a_vanished_threads_slab_meet_its_adoption() {
         let owner = Owner::take();
         let blocks = owner.blocks(2);
         owner.vanish();
-        let frees = [start_frees(&blocks[..1]), start_frees(&blocks[1..])];
-        let heir = Owner::take();
-        heir.refill();
-        join_and_retire(frees);
-        heir.drain(&blocks);
-        nothing_waits(&blocks);
-        heir.retire();
+        last_frees_and_adoption(&blocks);
         owner.come_back();
     });
 }
