@@ -14,6 +14,7 @@ use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
+use super::rooms::{PLACES, Places, Rooms};
 use super::slot::{self, Slot};
 use super::{direct, lent, now, runs, shelf, sites};
 use crate::base::{PAGE, SLOT, align_up, knobs};
@@ -23,7 +24,6 @@ use crate::space::map::{self, Kind};
 use crate::space::{huge, warm};
 use crate::sync;
 
-const PLACES: usize = 16;
 /// A buffer that grew far this many times in a row may start with all its room the next time.
 const PROVEN: u8 = 2;
 /// A place that did not serve while this many takes went past the front is stale.
@@ -79,7 +79,13 @@ impl Place {
 /// `keys[i]` is the key of the block that lies or last lay in `slots[i]`, of which `places[i]` tells; 0 if nobody waits
 /// for one there: then the slot is empty, and nothing is charged.
 /// `kept` is the sum of the charges that are not earned.
+/// `rooms` has the rooms of all places. `waiting` has those with a key, `unearned` those of them that are charged and not
+/// earned, `out` those of these whose block is out.
 pub(crate) struct Front {
+    rooms: Rooms,
+    waiting: Cell<Places>,
+    unearned: Cell<Places>,
+    out: Cell<Places>,
     keys: [Cell<u32>; PLACES],
     slots: [Slot; PLACES],
     places: [Place; PLACES],
@@ -132,6 +138,9 @@ impl Front {
         self.last.set(found);
         let place = &self.places[found];
         place.tick.set(self.tick.get());
+        if !place.earned.get() {
+            self.out.set(self.out.get().with(found));
+        }
         let touched;
         if place.record.get() == 0 {
             // SAFETY: the place held the start of a run, which is ours.
@@ -179,6 +188,7 @@ impl Front {
     #[inline(always)]
     fn lay(&self, i: usize, at: NonNull<u8>) {
         let (place, at) = (&self.places[i], at.as_ptr() as usize);
+        self.out.set(self.out.get().without(i));
         if place.earned.get() {
             self.slots[i].offer(at, place.charge.get());
         } else {
@@ -199,14 +209,19 @@ impl Front {
     /// all of their blocks: for who does not, or wants zeros, a block that is resident as a whole is not the same, nor is
     /// for who does a block that is not.
     fn find(&self, need: usize, align: usize, key: u32, zero: bool) -> Option<usize> {
-        let own = || (0..PLACES).find(|i| self.serves(*i, need, align, key));
-        if zero || !sites::may_be_dense(key, need) {
+        let own = || {
+            let mut fit = self.rooms.between(need, policy::fits_up_to(need));
+            fit.find(|i| self.serves(*i, need, align, key))
+        };
+        let mapped = policy::mapped(need);
+        let mut made = self.rooms.between(mapped, policy::huge_mapped(mapped));
+        if zero || made.is_empty() || !sites::may_be_dense(key, need) {
             return own();
         }
         if self.suits(self.last.get(), need, align) {
             return Some(self.last.get());
         }
-        own().or_else(|| (0..PLACES).find(|i| self.suits(*i, need, align)))
+        own().or_else(|| made.find(|i| self.suits(*i, need, align)))
     }
 
     /// Whether the place has a mapping, of whatever site, that was made for a request like this.
@@ -257,10 +272,11 @@ impl Front {
         let awaiting = if self.awaits(last, &block) {
             Some(last)
         } else {
-            (0..PLACES).find(|i| self.awaits(*i, &block))
+            let mut same = self.rooms.between(block.room(), block.room());
+            same.find(|i| self.awaits(*i, &block))
         };
         let Some(i) = awaiting else {
-            return self.admit(p, block);
+            return self.moves_in(p, block) || self.admit(p, block);
         };
         block.keep();
         self.last.set(i);
@@ -308,9 +324,64 @@ impl Front {
                 self.places[i].charge.set(0);
                 self.places[i].earned.set(false);
                 self.keys[i].set(0);
+                self.waiting.set(self.waiting.get().without(i));
                 self.slots[i].reset();
             }
         }
+    }
+
+    /// Keeps a freed run at a place whose block is out, if none is without a key: nobody waits for that block there any
+    /// more, and its charge is the run's, but for the difference. So where sizes vary, little moves but that. False if it
+    /// cannot be done.
+    fn moves_in(&self, p: NonNull<u8>, block: Block) -> bool {
+        let (Block::Run(..), None) = (block, self.waiting.get().other()) else {
+            return false;
+        };
+        let Some(i) = self.out.get().next() else {
+            return false;
+        };
+        debug_assert!(self.slots[i].is_out());
+        let (place, charge) = (&self.places[i], block.touched());
+        let before = place.charge.get();
+        let more = charge.saturating_sub(before);
+        if !self.may_keep(more) || more != 0 && !warm::has_room(more) {
+            return false;
+        }
+        if charge != before {
+            let _inside = sync::inside();
+            place.charge.set(charge);
+            self.kept.set(self.kept.get() - before + charge);
+            if more != 0 {
+                warm::FRONTS.fetch_add(more, Relaxed);
+            } else {
+                earned::lower(&warm::FRONTS, before - charge);
+            }
+            warm::keep(charge as isize - before as isize);
+        }
+        self.note(i, &block);
+        place.proof.set(0);
+        block.keep();
+        self.last.set(i);
+        self.lay(i, p);
+        true
+    }
+
+    /// Writes down at place `i` what there is to know of a block that comes to lie there.
+    fn note(&self, i: usize, block: &Block) {
+        let place = &self.places[i];
+        self.keys[i].set(block.key());
+        self.rooms.set(i, block.room());
+        place.room.set(block.room());
+        place.record.set(block.record());
+        place.tick.set(self.tick.get());
+        place.seen_ms.set(0);
+    }
+
+    /// Whether this front, and all of them, may keep `more` bytes without having earned them.
+    fn may_keep(&self, more: usize) -> bool {
+        self.kept.get() + more <= policy::FRONT_LEAST
+            || self.kept.get() + more <= policy::FRONT_BYTES
+                && warm::FRONTS.load(Relaxed) + more <= warm::fronts_max()
     }
 
     #[cold]
@@ -355,64 +426,32 @@ impl Front {
         } else if charge > policy::FRONT_BYTES {
             return false;
         }
-        let place = (0..PLACES)
-            .find(|i| self.keys[*i].get() == 0)
+        let place = self
+            .waiting
+            .get()
+            .other()
             .or_else(|| (0..PLACES).find(|i| self.slots[*i].at() == 0))
-            .or_else(|| self.oldest(|_, _| true))
+            .or_else(|| self.oldest(0..PLACES))
             .unwrap_or(0);
         self.evict(place);
-        while !earned && self.kept.get() + charge > policy::FRONT_BYTES {
-            let Some(i) = self.oldest_unearned() else {
-                break;
-            };
-            self.evict(i);
-        }
-        if !earned {
-            // What may be kept becomes less when the program frees: what is forgotten would stay for ever, and nothing
-            // else come in. (Buffers that grow leave a block behind at each step, and nobody is likely to want that.)
-            while self.kept.get() + charge > policy::FRONT_LEAST
-                && warm::FRONTS.load(Relaxed) + charge > warm::fronts_max()
-            {
-                match self.oldest_unearned() {
-                    Some(i)
-                        if self.ticks_since(i) >= FORGOTTEN && !policy::is_growing(block.key()) =>
-                    {
-                        self.evict(i);
-                    }
-                    _ => return false,
-                }
-            }
-            // Elsewhere it would count for about as much.
-            if warm::counted() + charge > warm::budget() + warm::SLACK {
-                return false;
-            }
+        if !earned && !self.has_room(charge, policy::is_growing(block.key())) {
+            return false;
         }
         let _inside = sync::inside();
-        self.keys[place].set(block.key());
-        let Place {
-            room,
-            charge: charged,
-            record,
-            earned: is_earned,
-            proof,
-            tick,
-            seen_ms,
-        } = &self.places[place];
-        room.set(block.room());
-        charged.set(charge);
-        record.set(block.record());
-        is_earned.set(earned);
-        proof.set(match block {
+        self.note(place, &block);
+        self.waiting.set(self.waiting.get().with(place));
+        self.places[place].charge.set(charge);
+        self.places[place].earned.set(earned);
+        self.places[place].proof.set(match block {
             // It has proved itself by what brought it here: it came out of a cache.
             Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
             _ => 0,
         });
-        tick.set(self.tick.get());
-        seen_ms.set(0);
         // Before anybody can take it, who takes it off.
         if earned {
             earned::add(charge, block.key());
         } else {
+            self.unearned.set(self.unearned.get().with(place));
             self.kept.set(self.kept.get() + charge);
             warm::FRONTS.fetch_add(charge, Relaxed);
             warm::keep(charge as isize);
@@ -422,21 +461,43 @@ impl Front {
         true
     }
 
-    /// Of the places that are `such`, the one that served least recently.
-    fn oldest(&self, such: impl Fn(usize, &Place) -> bool) -> Option<usize> {
-        (0..PLACES)
-            .filter(|i| such(*i, &self.places[*i]))
-            .max_by_key(|i| self.ticks_since(*i))
+    /// Whether `charge` bytes more may be kept without having been earned, of a buffer that is `growing` or not. Others leave
+    /// for them if need be, and if they may.
+    fn has_room(&self, charge: usize, growing: bool) -> bool {
+        while self.kept.get() + charge > policy::FRONT_BYTES {
+            let Some(i) = self.oldest_unearned() else {
+                break;
+            };
+            self.evict(i);
+        }
+        // What may be kept becomes less when the program frees: what is forgotten would stay for ever, and nothing
+        // else come in. (Buffers that grow leave a block behind at each step, and nobody is likely to want that.)
+        while !self.may_keep(charge) {
+            let forgotten = |i: &usize| self.ticks_since(*i) >= FORGOTTEN && !growing;
+            let Some(i) = self.oldest_unearned().filter(forgotten) else {
+                return false;
+            };
+            self.evict(i);
+        }
+        // Elsewhere it would count for about as much.
+        warm::has_room(charge)
+    }
+
+    /// Of `places`, the one that served least recently.
+    fn oldest(&self, places: impl Iterator<Item = usize>) -> Option<usize> {
+        places.max_by_key(|i| self.ticks_since(*i))
     }
 
     /// The same of those that are charged and not earned.
     fn oldest_unearned(&self) -> Option<usize> {
-        self.oldest(|_, place| place.charge.get() > 0 && !place.earned.get())
+        let charged = |i: &usize| self.places[*i].charge.get() > 0;
+        self.oldest(self.unearned.get().filter(charged))
     }
 
     /// The same of those that are earned and count for `bound`.
     fn oldest_earned(&self, bound: Bound) -> Option<usize> {
-        self.oldest(|i, place| place.earned.get() && bound.counts(self.keys[i].get()))
+        let counts = |i: &usize| self.places[*i].earned.get() && bound.counts(self.keys[*i].get());
+        self.oldest((0..PLACES).filter(counts))
     }
 
     fn ticks_since(&self, i: usize) -> u32 {
@@ -533,6 +594,9 @@ impl Front {
         // First the block: who takes it takes the charge.
         let inside = sync::inside();
         let p = self.slots[i].claim();
+        self.waiting.set(self.waiting.get().without(i));
+        self.unearned.set(self.unearned.get().without(i));
+        self.out.set(self.out.get().without(i));
         let is_taken = self.slots[i].was_taken();
         let charge = place.charge.replace(0);
         let earned = place.earned.replace(false);
@@ -604,6 +668,32 @@ impl Front {
         }
         // Who has the front next is another one.
         self.visited.store(0, Relaxed);
+    }
+
+    /// Checks what is noted of the places more than once.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        self.note_taken();
+        let mut kept = 0;
+        for (i, place) in self.places.iter().enumerate() {
+            let waits = self.keys[i].get() != 0;
+            let unearned = waits && !place.earned.get();
+            if unearned {
+                kept += place.charge.get();
+            }
+            if self.waiting.get().has(i) != waits
+                || self.unearned.get().has(i) != unearned
+                || self.out.get().has(i) != (unearned && self.slots[i].at() == 0)
+            {
+                return Err("a front's sets of places are not what the places say");
+            }
+            if waits && !self.rooms.is(i, place.room.get()) {
+                return Err("a front's rooms are not those of its places");
+            }
+        }
+        if kept != self.kept.get() {
+            return Err("what a front keeps is not what its places keep");
+        }
+        Ok(())
     }
 
     /// The bytes that it keeps without having earned it, and those that it has earned.

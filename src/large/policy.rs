@@ -132,7 +132,12 @@ pub(super) fn room(bytes: usize) -> usize {
 /// Whether a kept block with `room` bytes may serve a request of `need` that will not grow: the
 /// surplus is resident memory that nobody uses.
 pub(super) fn fits(room: usize, need: usize) -> bool {
-    room >= need && room - need <= need / 8 + PAGE
+    room >= need && room <= fits_up_to(need)
+}
+
+/// The most room that [`fits`].
+pub(super) fn fits_up_to(need: usize) -> usize {
+    need + need / 8 + PAGE
 }
 
 /// Whether a mapping of `room` bytes is what would be mapped for a request of `need`.

@@ -185,6 +185,11 @@ pub(crate) fn excess() -> usize {
     counted().saturating_sub(budget())
 }
 
+/// Whether `bytes` more may stay without anything being given back for them.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    counted() + bytes <= budget() + SLACK
+}
+
 /// Whether that is more than [`SLACK`].
 pub(crate) fn must_purge() -> bool {
     // With little kept there is nothing to compute.

@@ -1026,6 +1026,67 @@ fn a_front_does_not_charge_for_long_what_is_in_use() {
     });
 }
 
+#[test]
+fn a_freed_run_moves_in_where_another_is_out() {
+    alone(|| {
+        crate::learn::strategy::USERS_FLOOR.store(8 << 20, Relaxed);
+        let front = new_front();
+        // No block fits the request before it, nor is there any other place.
+        let sizes: Vec<_> = (0..rooms::PLACES).map(|i| (10 + 2 * i) * PAGE).collect();
+        for bytes in &sizes {
+            cycle(&front, *bytes, 7);
+        }
+        let request = |bytes| plain(bytes, 7);
+        let out: Vec<_> = sizes
+            .iter()
+            .map(|n| take(Some(&front), request(*n)).unwrap())
+            .collect();
+        assert_eq!(
+            front.counts().hits,
+            sizes.len() as u64,
+            "{:?}",
+            front.counts()
+        );
+        let kept = |front: &Front| {
+            let accounts = check_accounts(front).unwrap() as isize;
+            assert_eq!(warm::WARM.load(Relaxed), pool::warm() + accounts);
+            (front.totals().0, front.counts().run_blocks)
+        };
+        let all: usize = sizes.iter().sum();
+        assert_eq!(kept(&front), (all, 0));
+        // A larger one than that which is out there, a smaller one, and one that is as long.
+        let mut expected = all;
+        for (i, pages) in [11, 11, 14].into_iter().enumerate() {
+            let p = take(None, request(pages * PAGE)).unwrap();
+            free(&front, p);
+            expected = expected - sizes[i] + pages * PAGE;
+            assert_eq!(kept(&front), (expected, i + 1));
+        }
+        // Each is found there, and who was out finds another place, as long as there is one.
+        for (i, pages) in [14, 11, 11].into_iter().enumerate() {
+            let p = take(Some(&front), request(pages * PAGE)).unwrap();
+            assert_eq!(kept(&front), (expected, 2 - i));
+            free_shared(p);
+        }
+        for (i, p) in out.into_iter().enumerate() {
+            free(&front, p);
+            assert_eq!(kept(&front).1, i + 1);
+        }
+        // Less may be kept: nothing moves in.
+        let p = take(Some(&front), request(sizes[0])).unwrap();
+        least_strategy();
+        crate::learn::strategy::USERS_FLOOR.store(0, Relaxed);
+        let (before, blocks) = kept(&front);
+        assert!(before > warm::fronts_max());
+        let other = take(None, request(sizes[0] - PAGE)).unwrap();
+        free(&front, other);
+        assert_eq!(kept(&front).1, blocks);
+        free_shared(p);
+        retire(&front);
+        check().unwrap();
+    });
+}
+
 /// A front with what the last blocks left of 128 MiB that were in use all at once.
 fn front_after_a_burst() -> Box<Front> {
     least_strategy();

@@ -204,6 +204,9 @@ fn blocks_behave_as_the_model_says() {
             let mut model = Model::new(seed);
             for i in 0..8_000 {
                 model.step(60);
+                if i % 50 == 0 {
+                    check_accounts(&model.front).unwrap();
+                }
                 if i % 500 == 0 {
                     check().unwrap();
                 }
