@@ -14,7 +14,7 @@ use super::block::Block;
 use super::earned::{self, Bound, Sum};
 use super::policy;
 use super::records::{self, Record, flag};
-use super::rooms::{PLACES, Places, Rooms};
+use super::rooms::{PLACES, Places, Rooms, without_key};
 use super::slot::{self, Slot};
 use super::{direct, lent, now, runs, shelf, sites};
 use crate::base::{PAGE, SLOT, align_up, knobs};
@@ -79,11 +79,10 @@ impl Place {
 /// `keys[i]` is the key of the block that lies or last lay in `slots[i]`, of which `places[i]` tells; 0 if nobody waits
 /// for one there: then the slot is empty, and nothing is charged.
 /// `kept` is the sum of the charges that are not earned.
-/// `rooms` has the rooms of all places. `waiting` has those with a key, `unearned` those of them that are charged and not
-/// earned, `out` those of these whose block is out.
+/// `rooms` has the rooms of all places that have a key; of others it tells nothing. `unearned` has those that have a key
+/// and are not earned, `out` those of them whose block is out.
 pub(crate) struct Front {
     rooms: Rooms,
-    waiting: Cell<Places>,
     unearned: Cell<Places>,
     out: Cell<Places>,
     keys: [Cell<u32>; PLACES],
@@ -94,7 +93,7 @@ pub(crate) struct Front {
     tick: Cell<u32>,
     /// When [`Front::age`] last looked, in ms.
     aged_ms: Cell<u32>,
-    /// The place that served last.
+    /// The place that served last, or that a block was last laid down at.
     last: Cell<usize>,
     /// The last take for a growing buffer that the front saw: key and bytes.
     growing: Cell<(u32, usize)>,
@@ -324,24 +323,23 @@ impl Front {
                 self.places[i].charge.set(0);
                 self.places[i].earned.set(false);
                 self.keys[i].set(0);
-                self.waiting.set(self.waiting.get().without(i));
                 self.slots[i].reset();
             }
         }
     }
 
-    /// Keeps a freed run at a place whose block is out, if none is without a key: nobody waits for that block there any
-    /// more, and its charge is the run's, but for the difference. So where sizes vary, little moves but that. False if it
-    /// cannot be done.
+    /// Keeps a freed run at a place whose block is out, if each place has a key: nobody waits for that block there any more,
+    /// and its charge is the run's, but for the difference. So where sizes vary, little moves but that. The budget is only
+    /// asked for what is more. False if it cannot be done.
     fn moves_in(&self, p: NonNull<u8>, block: Block) -> bool {
-        let (Block::Run(..), None) = (block, self.waiting.get().other()) else {
+        if block.record() != 0 || !without_key(&self.keys).is_empty() {
             return false;
-        };
+        }
         let Some(i) = self.out.get().next() else {
             return false;
         };
-        debug_assert!(self.slots[i].is_out());
         let (place, charge) = (&self.places[i], block.touched());
+        debug_assert!(self.slots[i].is_out() && !place.earned.get());
         let before = place.charge.get();
         let more = charge.saturating_sub(before);
         if !self.may_keep(more) || more != 0 && !warm::has_room(more) {
@@ -358,23 +356,37 @@ impl Front {
             }
             warm::keep(charge as isize - before as isize);
         }
-        self.note(i, &block);
-        place.proof.set(0);
+        self.note(i, &block, charge, false);
         block.keep();
         self.last.set(i);
         self.lay(i, p);
         true
     }
 
-    /// Writes down at place `i` what there is to know of a block that comes to lie there.
-    fn note(&self, i: usize, block: &Block) {
-        let place = &self.places[i];
+    /// Writes down at place `i` all there is to know of a block that comes to lie there, and is charged so.
+    fn note(&self, i: usize, block: &Block, charge: usize, earned: bool) {
         self.keys[i].set(block.key());
         self.rooms.set(i, block.room());
-        place.room.set(block.room());
-        place.record.set(block.record());
-        place.tick.set(self.tick.get());
-        place.seen_ms.set(0);
+        let Place {
+            room,
+            charge: charged,
+            record,
+            earned: is_earned,
+            proof,
+            tick,
+            seen_ms,
+        } = &self.places[i];
+        room.set(block.room());
+        charged.set(charge);
+        record.set(block.record());
+        is_earned.set(earned);
+        proof.set(match block {
+            // It has proved itself by what brought it here: it came out of a cache.
+            Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
+            _ => 0,
+        });
+        tick.set(self.tick.get());
+        seen_ms.set(0);
     }
 
     /// Whether this front, and all of them, may keep `more` bytes without having earned them.
@@ -426,10 +438,8 @@ impl Front {
         } else if charge > policy::FRONT_BYTES {
             return false;
         }
-        let place = self
-            .waiting
-            .get()
-            .other()
+        let place = without_key(&self.keys)
+            .next()
             .or_else(|| (0..PLACES).find(|i| self.slots[*i].at() == 0))
             .or_else(|| self.oldest(0..PLACES))
             .unwrap_or(0);
@@ -438,15 +448,7 @@ impl Front {
             return false;
         }
         let _inside = sync::inside();
-        self.note(place, &block);
-        self.waiting.set(self.waiting.get().with(place));
-        self.places[place].charge.set(charge);
-        self.places[place].earned.set(earned);
-        self.places[place].proof.set(match block {
-            // It has proved itself by what brought it here: it came out of a cache.
-            Block::Mapping(..) if policy::filled(block.room(), block.used()) => PROVEN,
-            _ => 0,
-        });
+        self.note(place, &block, charge, earned);
         // Before anybody can take it, who takes it off.
         if earned {
             earned::add(charge, block.key());
@@ -488,10 +490,9 @@ impl Front {
         places.max_by_key(|i| self.ticks_since(*i))
     }
 
-    /// The same of those that are charged and not earned.
+    /// The same of those that are not earned.
     fn oldest_unearned(&self) -> Option<usize> {
-        let charged = |i: &usize| self.places[*i].charge.get() > 0;
-        self.oldest(self.unearned.get().filter(charged))
+        self.oldest(self.unearned.get())
     }
 
     /// The same of those that are earned and count for `bound`.
@@ -594,7 +595,6 @@ impl Front {
         // First the block: who takes it takes the charge.
         let inside = sync::inside();
         let p = self.slots[i].claim();
-        self.waiting.set(self.waiting.get().without(i));
         self.unearned.set(self.unearned.get().without(i));
         self.out.set(self.out.get().without(i));
         let is_taken = self.slots[i].was_taken();
@@ -670,7 +670,8 @@ impl Front {
         self.visited.store(0, Relaxed);
     }
 
-    /// Checks what is noted of the places more than once.
+    /// Checks what is noted of the places more than once. The thread is not in the middle of a call.
+    #[cfg(test)]
     pub(super) fn check(&self) -> Result<(), &'static str> {
         self.note_taken();
         let mut kept = 0;
@@ -680,8 +681,7 @@ impl Front {
             if unearned {
                 kept += place.charge.get();
             }
-            if self.waiting.get().has(i) != waits
-                || self.unearned.get().has(i) != unearned
+            if self.unearned.get().has(i) != unearned
                 || self.out.get().has(i) != (unearned && self.slots[i].at() == 0)
             {
                 return Err("a front's sets of places are not what the places say");

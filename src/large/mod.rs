@@ -503,7 +503,6 @@ pub(crate) unsafe fn after_fork(front: Option<&Front>) -> usize {
 
 /// Checks the sums if `front` is the only one there is; returns the bytes in the warm budget.
 pub(crate) fn check_accounts(front: &Front) -> Result<usize, &'static str> {
-    front.check()?;
     let (kept, earned) = front.totals();
     let (mappings, earned_mappings) = shelf::totals();
     if warm::FRONTS.load(Relaxed) != kept {

@@ -185,15 +185,15 @@ pub(crate) fn excess() -> usize {
     counted().saturating_sub(budget())
 }
 
-/// Whether `bytes` more may stay without anything being given back for them.
-pub(crate) fn has_room(bytes: usize) -> bool {
-    counted() + bytes <= budget() + SLACK
-}
-
 /// Whether that is more than [`SLACK`].
 pub(crate) fn must_purge() -> bool {
     // With little kept there is nothing to compute.
     WARM.load(Relaxed) > SLACK as isize && excess() > SLACK
+}
+
+/// Whether `bytes` more may stay without anything being given back for them.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    counted() + bytes <= budget() + SLACK
 }
 
 /// Notes that `bytes` of free resident memory are kept (or, negative, no longer).

@@ -205,6 +205,7 @@ fn blocks_behave_as_the_model_says() {
             for i in 0..8_000 {
                 model.step(60);
                 if i % 50 == 0 {
+                    model.front.check().unwrap();
                     check_accounts(&model.front).unwrap();
                 }
                 if i % 500 == 0 {
