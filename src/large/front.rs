@@ -2,7 +2,8 @@
 //!
 //! A block is found by its size, and by the call site that took it or, of mappings, that takes the like of it
 //! ([`Front::find`]). A place keeps its charge in the budgets while its block is out, so taking and giving in turns
-//! touches no shared word: the charge moves only when a place is given to another block.
+//! touches no shared word: the charge moves only when a place is given to another block, and where that moves in
+//! ([`Front::moves_in`]), only the difference.
 //!
 //! Only the thread that owns the heap uses its front, but for what [`Front::visit`] takes from one that sleeps.
 
@@ -93,7 +94,7 @@ pub(crate) struct Front {
     tick: Cell<u32>,
     /// When [`Front::age`] last looked, in ms.
     aged_ms: Cell<u32>,
-    /// The place that served last, or that a block was last laid down at.
+    /// The place that served last, or that a block came back to, or moved in at.
     last: Cell<usize>,
     /// The last take for a growing buffer that the front saw: key and bytes.
     growing: Cell<(u32, usize)>,
@@ -444,7 +445,7 @@ impl Front {
             .or_else(|| self.oldest(0..PLACES))
             .unwrap_or(0);
         self.evict(place);
-        if !earned && !self.has_room(charge, policy::is_growing(block.key())) {
+        if !earned && !self.makes_room(charge, policy::is_growing(block.key())) {
             return false;
         }
         let _inside = sync::inside();
@@ -465,7 +466,7 @@ impl Front {
 
     /// Whether `charge` bytes more may be kept without having been earned, of a buffer that is `growing` or not. Others leave
     /// for them if need be, and if they may.
-    fn has_room(&self, charge: usize, growing: bool) -> bool {
+    fn makes_room(&self, charge: usize, growing: bool) -> bool {
         while self.kept.get() + charge > policy::FRONT_BYTES {
             let Some(i) = self.oldest_unearned() else {
                 break;

@@ -186,9 +186,9 @@ fn a_mix_of_sizes_makes_no_system_calls() {
             os_calls() - calls
         };
         calls_in(10_000);
-        // Who is kept from running for long loses what was earned, and begins again.
-        let calls: Vec<_> = (0..5).map(|_| calls_in(20_000)).collect();
-        assert!(calls.iter().any(|calls| *calls < 20), "{calls:?} calls");
+        // Who is kept from running for long loses what was earned, and begins again: so not all of them at once.
+        let calls: Vec<_> = (0..50).map(|_| calls_in(2000)).collect();
+        assert!(calls.iter().any(|calls| *calls < 2), "{calls:?}");
         live.into_iter().flatten().for_each(|p| free(&front, p));
         retire(&front);
         check().unwrap();
@@ -626,10 +626,12 @@ fn what_was_earned_is_taken_from_a_thread_that_does_nothing() {
         }));
         check().unwrap();
         check_accounts(&front).unwrap();
+        front.check().unwrap();
         // It goes on as if it had never had that, and so does who has the front after it.
         free(&front, p);
         earn(&front);
         check_accounts(&front).unwrap();
+        front.check().unwrap();
         retire(&front);
         earn(&front);
         assert_eq!(visit(&front, u32::MAX), 0);
@@ -1065,8 +1067,8 @@ fn a_freed_run_moves_in_where_another_is_out() {
         let p = take(None, request(3 << 19)).unwrap();
         free(&front, p);
         assert_eq!((front.totals().0, blocks(&front)), (expected, 0));
-        for (i, pages) in [9, 9, 12].into_iter().enumerate() {
-            let p = take(None, request(pages * PAGE)).unwrap();
+        for (i, (pages, site)) in [(9, 7), (9, 7), (12, 8)].into_iter().enumerate() {
+            let p = take(None, plain(pages * PAGE, site)).unwrap();
             free(&front, p);
             expected = expected - sizes[i] + pages * PAGE;
             assert_eq!((kept(&front), blocks(&front)), ((1 << 30, expected), i + 1));
@@ -1079,11 +1081,12 @@ fn a_freed_run_moves_in_where_another_is_out() {
         let p = take(None, request(17 * PAGE)).unwrap();
         free(&front, p);
         assert_eq!(blocks(&front), 4);
-        assert!(kept(&front) == (0, front.totals().0) && front.totals().0 > expected);
+        // Not where another one is out, but at the place without a key, which the last one has left.
+        assert_eq!(kept(&front), (0, expected + 17 * PAGE));
 
         // They are found there, and those that are out find places, too.
-        for (left, pages) in [(3, 12), (2, 9), (1, 9), (0, 17)] {
-            let p = take(Some(&front), request(pages * PAGE)).unwrap();
+        for (left, pages, site) in [(3, 12, 8), (2, 9, 7), (1, 9, 7), (0, 17, 7)] {
+            let p = take(Some(&front), plain(pages * PAGE, site)).unwrap();
             assert_eq!((kept(&front).0, blocks(&front)), (0, left));
             free_shared(p);
         }

@@ -23,9 +23,11 @@ fn alone(f: impl FnOnce()) {
         // SAFETY: no other thread exists here; the alarm ends a child that hangs.
         unsafe {
             libc::alarm(200);
-            crate::space::pool::after_fork();
             crate::space::meta::after_fork();
-            after_fork(None);
+            let kept = crate::space::pool::after_fork() + after_fork(None) as isize;
+            // What the tests of the parent were doing is not there.
+            warm::WARM.store(kept, Relaxed);
+            warm::LIVE.store(0, Relaxed);
         }
         trim();
         shelf::forget_sites();

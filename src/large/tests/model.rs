@@ -192,7 +192,9 @@ impl Model {
         while !self.order.is_empty() {
             self.give();
         }
+        self.front.check().unwrap();
         retire(&self.front);
+        self.front.check().unwrap();
     }
 }
 
